@@ -1,0 +1,60 @@
+"""Logging of runs, on top of the standard library's ``logging``.
+
+    records.py        one stored line, and the protocol of what takes it
+    loggers.py        get_logger, get_run_logger, the adapters that know their run, silencing
+    formatters.py     console lines and JSON
+    handlers.py       the console, and the handler that hands lines to the store
+    configuration.py  setup_logging: logging.yml, setting values in it, overrides from the environment
+    logging.yml       the configuration in the package
+    prints.py         print() as a log line (log_prints)
+
+Nothing is imported before it is asked for: the engine's records need `LogEntry` alone.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from core_engine.logging.configuration import setup_logging, setup_worker_logging
+    from core_engine.logging.loggers import (
+        disable_logger,
+        disable_run_logger,
+        flow_run_logger,
+        get_logger,
+        get_run_logger,
+        task_run_logger,
+    )
+    from core_engine.logging.prints import patch_print
+    from core_engine.logging.records import LogEntry, LogSink
+
+__all__ = [
+    "LogEntry",
+    "LogSink",
+    "disable_logger",
+    "disable_run_logger",
+    "flow_run_logger",
+    "get_logger",
+    "get_run_logger",
+    "patch_print",
+    "setup_logging",
+    "setup_worker_logging",
+    "task_run_logger",
+]
+
+_HOMES = {
+    "LogEntry": "records",
+    "LogSink": "records",
+    "patch_print": "prints",
+    "setup_logging": "configuration",
+    "setup_worker_logging": "configuration",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'loggers')}"), name)
+    globals()[name] = value
+    return value

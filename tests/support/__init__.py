@@ -1,0 +1,1 @@
+"""Plug-ins of the test suite, loaded by ``tests/conftest.py``."""

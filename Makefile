@@ -26,7 +26,8 @@ help: ## list the targets
 $(BIN)/python:
 	@python="$$(PYTHON="$(PYTHON)" sh scripts/find_python.sh)" && \
 	echo "making $(VENV) with $$("$$python" --version) ($$python)" && \
-	"$$python" -m venv $(VENV)
+	{ "$$python" -m venv $(VENV) || { \
+	echo "$(VENV) could not be made. If it was made by a Python that is gone, remove it first: rm -rf $(VENV)" >&2; exit 1; }; }
 
 $(BASE): pyproject.toml | $(BIN)/python
 	@echo "installing the project into $(VENV)"
@@ -42,10 +43,10 @@ demo: $(BASE) ## run the census over every Python file of the interpreter, with 
 	@$(BIN)/core-engine run examples/source_census.py:census --runner concurrent -p limit=$(DEMO_FILES)
 
 test: $(TEST) ## run the tests
-	@$(PYTEST) -m "not faults" --behaviour-report $(REPORTS)/behaviours-test.json $(PYTEST_ARGS)
+	@$(PYTEST) -m "not faults" --behaviour-report=$(REPORTS)/behaviours-test.json $(PYTEST_ARGS)
 
 test-faults: $(TEST) ## run the slow tests that break things for real
-	@$(PYTEST) -m faults --behaviour-report $(REPORTS)/behaviours-faults.json $(PYTEST_ARGS)
+	@$(PYTEST) -m faults --behaviour-report=$(REPORTS)/behaviours-faults.json $(PYTEST_ARGS)
 
 behaviours: $(TEST) ## show which test holds which behaviour, after `make test`
 	@$(BIN)/python scripts/behaviours.py

@@ -89,7 +89,7 @@ def test_later():
 
 def test_the_report_brings_outcomes_home_from_worker_processes(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = behaviour: ids\n")
-    done = run_pytest(tmp_path, TESTS, "-n", "1", "--behaviour-report", "out/report.json")
+    done = run_pytest(tmp_path, TESTS, "-n", "1", "--behaviour-report=out/report.json")
     assert done.returncode == 1, done.stderr
     tests = json.loads((tmp_path / "out" / "report.json").read_text())["tests"]
     assert {test["test"].partition("::")[2]: (test["outcome"], test["behaviours"]) for test in tests} == {

@@ -1,7 +1,7 @@
 """Which test holds which numbered behaviour: the marker ``behaviour`` and the report made of it.
 
 A test says ``@pytest.mark.behaviour("FLOW-DEF-3", "D7")``. An id that ``docs/behaviours.txt`` does not list fails the
-test. With ``--behaviour-report PATH`` the outcome of every test and the ids it names are written as JSON, also under
+test. With ``--behaviour-report=PATH`` the outcome of every test and the ids it names are written as JSON, also under
 pytest-xdist; ``scripts/behaviours.py`` makes a table of such files.
 """
 

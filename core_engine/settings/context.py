@@ -37,11 +37,12 @@ class SettingsContext:
         from core_engine.settings.model import Settings
         from core_engine.settings.profiles import Profile
 
-        if not isinstance(profile, Profile) or not isinstance(settings, Settings):
-            given = f"{type(profile).__name__} and {type(settings).__name__}"
-            raise SettingsError(f"A settings context takes a Profile and Settings, not {given}.")
-        for name, value in (("profile", profile), ("settings", settings), ("_token", None)):
-            object.__setattr__(self, name, value)
+        for value, expected in ((profile, Profile), (settings, Settings)):
+            if not isinstance(value, expected):
+                raise SettingsError(f"A settings context takes a {expected.__name__} here, not {value!r}.")
+        object.__setattr__(self, "profile", profile)
+        object.__setattr__(self, "settings", settings)
+        object.__setattr__(self, "_token", None)
 
     @classmethod
     def get(cls) -> SettingsContext | None:
@@ -183,7 +184,7 @@ def use_profile(
         SettingsError: there is no such profile, or a value of it cannot be used.
     """
     from core_engine.settings.profiles import read_profiles
-    from core_engine.settings.sources import environment_origins, make_settings, profile_values, read_environment
+    from core_engine.settings.sources import make_settings, profile_origins, profile_values, read_environment
 
     current = get_settings_context().settings
     if isinstance(profile, str):
@@ -191,8 +192,7 @@ def use_profile(
     environment = {} if override_environment_variables else read_environment()
     below = current.explicit_values() if include_current_context else environment
     values = {name: value for name, value in profile_values(profile).items() if name not in environment}
-    origins = environment_origins(environment) | dict.fromkeys(values, str(profile))
-    with SettingsContext(profile, make_settings(below | values, origins)) as context:
+    with SettingsContext(profile, make_settings(below | values, profile_origins(values, profile))) as context:
         yield context
 
 

@@ -48,7 +48,7 @@ def load_settings(command_line_profile: str | None = None) -> tuple[Profile, Set
     environment = read_environment()
     profile = _chosen_profile(command_line_profile, environment)
     values = profile_values(profile)
-    origins = dict.fromkeys(values, str(profile)) | environment_origins(environment)
+    origins = profile_origins(values, profile) | environment_origins(environment)
     return profile, make_settings(values | environment, origins)
 
 
@@ -65,6 +65,11 @@ def read_environment() -> dict[str, Any]:
 def environment_origins(names: Iterable[str]) -> dict[str, str]:
     """Return how to name the environment variable of each setting in an error."""
     return {name: f"the environment variable {ENVIRONMENT_PREFIX}{name.upper()}" for name in names}
+
+
+def profile_origins(names: Iterable[str], profile: Profile) -> dict[str, str]:
+    """Return how to name the place of each setting in a profile in an error."""
+    return {name: f"{name.upper()} of {profile}" for name in names}
 
 
 def profile_values(profile: Profile) -> dict[str, Any]:

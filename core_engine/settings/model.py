@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -25,6 +25,11 @@ def _absolute(path: Path) -> Path:
     if expanded.startswith("~"):
         raise ValueError("the user's home directory is not known; give an absolute path")
     return Path(os.path.abspath(expanded))
+
+
+def _in_home(name: str) -> Callable[[dict[str, Any]], Path]:
+    """The default of a path. Where the home itself is wrong pydantic before 2.12 asks for it all the same."""
+    return lambda data: data.get("home", Path()) / name
 
 
 def _level_name(value: object) -> object:
@@ -67,7 +72,7 @@ class Settings(BaseSettings):
         description="The directory of everything that core_engine keeps on this machine.",
     )
     profiles_path: Location = Field(
-        default_factory=lambda data: data["home"] / "profiles.toml",
+        default_factory=_in_home("profiles.toml"),
         description="The TOML file of profiles; by default profiles.toml in the home.",
     )
     allow_network_home: bool = Field(
@@ -79,7 +84,7 @@ class Settings(BaseSettings):
     )
     api_key: SecretStr | None = Field(default=None, description="The key that the server asks for.")
     database_path: Location = Field(
-        default_factory=lambda data: data["home"] / "core_engine.db",
+        default_factory=_in_home("core_engine.db"),
         description="The embedded database; by default core_engine.db in the home.",
     )
     database_synchronous: Literal["normal", "full"] = Field(
@@ -121,18 +126,18 @@ class Settings(BaseSettings):
         description="How many bytes of results are fetched from a cluster before its runner stops.",
     )
     local_storage_path: Location = Field(
-        default_factory=lambda data: data["home"] / "storage",
+        default_factory=_in_home("storage"),
         description="The directory of persisted results; by default storage in the home.",
     )
     async_fetch_state_result: bool = Field(
         default=False, description="Whether State.result() in async code fetches the value without fetch=True."
     )
     logging_level: Level = Field(
-        default_factory=lambda data: "DEBUG" if data["debug_mode"] else "INFO",
+        default_factory=lambda data: "DEBUG" if data.get("debug_mode") else "INFO",
         description="The level of core_engine's loggers; by default INFO, in debug mode DEBUG.",
     )
     logging_settings_path: Location = Field(
-        default_factory=lambda data: data["home"] / "logging.yml",
+        default_factory=_in_home("logging.yml"),
         description="A logging configuration that replaces the one in the package, if the file exists.",
     )
     logging_log_prints: bool = Field(

@@ -1,0 +1,133 @@
+"""TASK-TIME: time limits of tasks."""
+
+import threading
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from core_engine import flow, task
+from core_engine.task_runners import BaseTaskRunner
+from tests.behaviours.helpers import block, stored_task_state, takes_less_than
+
+LIMIT = 0.1
+PROMPT = 5.0
+
+
+@task(timeout_seconds=LIMIT)
+def slow() -> None:
+    block()
+
+
+@task(timeout_seconds=LIMIT)
+async def async_slow() -> None:
+    await anyio.sleep(10)
+
+
+@task
+def give(x: Any = 1) -> Any:
+    return x
+
+
+@pytest.mark.behaviour("TASK-TIME-1", "RUN-10")
+@pytest.mark.parametrize("one", [slow, async_slow], ids=["sync", "async"])
+@pytest.mark.parametrize("way", ["call", "submit"])
+def test_a_task_over_its_limit_is_timed_out(runner: BaseTaskRunner, one: Any, way: str):
+    @flow(task_runner=runner)
+    def parent():
+        return (one if way == "call" else one.submit)(return_state=True)
+
+    with takes_less_than(PROMPT):
+        outcome = parent(return_state=True)
+    state = outcome.result(raise_on_failure=False)
+
+    assert outcome.is_failed()
+    assert state.is_failed()
+    assert not state.is_crashed()
+    assert state.name == "TimedOut"
+    assert "0.1" in state.message
+    assert stored_task_state(state).name == "TimedOut"
+    with pytest.raises(TimeoutError):
+        state.result()
+
+
+@pytest.mark.behaviour("TASK-TIME-2")
+def test_dependants_are_not_ready_and_independent_tasks_complete():
+    @flow
+    def parent():
+        late = slow.submit()
+        return [late, give.submit(late), give.submit(5)]
+
+    with takes_less_than(PROMPT):
+        outcome = parent(return_state=True)
+
+    assert outcome.is_failed()
+    assert [state.name for state in outcome.result(raise_on_failure=False)] == ["TimedOut", "NotReady", "Completed"]
+
+
+@pytest.mark.behaviour("TASK-TIME-3")
+@pytest.mark.anyio
+async def test_a_task_within_its_limit_is_untouched():
+    @task(timeout_seconds=30)
+    def quick(x):
+        return x
+
+    @task(timeout_seconds=30)
+    async def async_quick(x):
+        await anyio.lowlevel.checkpoint()
+        return x
+
+    @flow
+    async def parent():
+        return quick(1), await async_quick(2), quick.submit(3).result()
+
+    assert await parent() == (1, 2, 3)
+
+
+@pytest.mark.behaviour("TASK-TIME-3")
+def test_a_timeout_error_of_the_users_code_is_an_ordinary_failure():
+    @task(timeout_seconds=30)
+    def raises():
+        raise TimeoutError("mine")
+
+    @flow
+    def parent():
+        state = raises(return_state=True)
+        return state.name, state.message
+
+    name, message = parent()
+
+    assert name == "Failed"
+    assert "30" not in message
+
+
+@pytest.mark.behaviour("TASK-TIME-4")
+def test_code_that_cannot_be_interrupted_is_timed_out_at_its_deadline_and_its_value_dropped():
+    release = threading.Event()
+
+    @task(timeout_seconds=LIMIT)
+    def stuck():
+        release.wait(10)
+        return "too late"
+
+    @flow
+    def parent():
+        state = stuck.submit(return_state=True)
+        release.set()
+        return state
+
+    state = parent(return_state=True).result(raise_on_failure=False)
+
+    assert state.name == "TimedOut"
+    assert stored_task_state(state).name == "TimedOut"
+
+
+@pytest.mark.behaviour("TASK-TIME-5")
+def test_the_limit_is_stored_as_a_float_and_zero_means_none():
+    made = task(timeout_seconds=2)(lambda: 1)
+
+    assert made.timeout_seconds == 2.0
+    assert isinstance(made.timeout_seconds, float)
+    assert task(timeout_seconds=0)(lambda: 1).timeout_seconds is None
+    assert task(timeout_seconds=None)(lambda: 1).timeout_seconds is None

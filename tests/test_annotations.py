@@ -121,7 +121,7 @@ def test_whatever_the_nesting_unwrapping_reverses_rewrapping(annotations, value)
 
 
 def test_a_subclass_keeps_its_own_state_when_rewrapped():
-    class labelled(BaseAnnotation):
+    class Labelled(BaseAnnotation):
         __slots__ = ("label",)
 
         def __init__(self, value, label):
@@ -131,4 +131,4 @@ def test_a_subclass_keeps_its_own_state_when_rewrapped():
         def rewrap(self, value):
             return type(self)(value, self.label)
 
-    assert rewrap_like(quote(labelled(1, "l")), 2).value.label == "l"
+    assert rewrap_like(quote(Labelled(1, "l")), 2).value.label == "l"

@@ -136,7 +136,13 @@ def find_all(value: Any, types: tuple[type, ...]) -> list[Found]:
     return found
 
 
-def resolve(value: Any, types: tuple[type, ...], replace: Callable[[Any, AnnotationTypes], Any]) -> Any:
+def resolve(
+    value: Any,
+    types: tuple[type, ...],
+    replace: Callable[[Any, AnnotationTypes], Any],
+    *,
+    keep_annotations: bool = False,
+) -> Any:
     """Replaces the handles inside a value and takes the annotations off, copying only what changes.
 
     Parameters:
@@ -144,22 +150,27 @@ def resolve(value: Any, types: tuple[type, ...], replace: Callable[[Any, Annotat
             collection that changes; what occurs twice is rebuilt once.
         types: the types of the handles.
         replace: called with a handle and the types of all annotations around it; returns what stands in its place.
+        keep_annotations: False for arguments, since functions see bare values. True for what a function returned:
+            annotations stay around their (replaced) values.
 
     Returns:
-        The value with its handles replaced; a container keeps its type. What a quote holds is handed over as it is.
+        The value with its handles replaced; a container keeps its type. What a quote holds stays as it is.
 
     Raises:
         ValueError: a container that holds itself would have to change.
     """
-    return _Resolution(types, replace).resolve(value, _NO_ANNOTATIONS)
+    return _Resolution(types, replace, keep_annotations).resolve(value, _NO_ANNOTATIONS)
 
 
 class _Resolution:
-    __slots__ = ("_open", "_reentered", "_replace", "_results", "_types")
+    __slots__ = ("_keep_annotations", "_open", "_reentered", "_replace", "_results", "_types")
 
-    def __init__(self, types: tuple[type, ...], replace: Callable[[Any, AnnotationTypes], Any]) -> None:
+    def __init__(
+        self, types: tuple[type, ...], replace: Callable[[Any, AnnotationTypes], Any], keep_annotations: bool
+    ) -> None:
         self._types = types
         self._replace = replace
+        self._keep_annotations = keep_annotations
         # Keyed by id and annotations; the node itself is kept so that its id stays its own.
         self._results: dict[tuple[int, AnnotationTypes], tuple[Any, Any]] = {}
         self._open: set[tuple[int, AnnotationTypes]] = set()
@@ -170,12 +181,18 @@ class _Resolution:
         if cls in ATOMS:
             return node
         if issubclass(cls, BaseAnnotation):
-            if issubclass(cls, quote):
-                return unwrap_all(node)[0]
-            return self.resolve(node.value, annotations | {cls})
+            return self._resolve_annotated(node, annotations)
         if issubclass(cls, self._types):
             return self._replace(node, annotations)
         return self._resolve_container(node, annotations)
+
+    def _resolve_annotated(self, node: BaseAnnotation[Any], annotations: AnnotationTypes) -> Any:
+        if isinstance(node, quote):
+            return node if self._keep_annotations else unwrap_all(node)[0]
+        value = self.resolve(node.value, annotations | {type(node)})
+        if not self._keep_annotations:
+            return value
+        return node if value is node.value else node.rewrap(value)
 
     def _resolve_container(self, node: Any, annotations: AnnotationTypes) -> Any:
         structure = structure_of(type(node))

@@ -7,6 +7,7 @@ says nothing about the others. Load this module only when there is something to 
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 import sys
 import types
 import typing
@@ -15,9 +16,9 @@ from inspect import Parameter
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
-from pydantic_core import SchemaError
+from pydantic_core import CoreSchema, SchemaError, core_schema
 
 from core_engine.exceptions import ParameterTypeError
 from core_engine.utilities.callables import CallSignature, call_signature
@@ -31,9 +32,6 @@ RESERVED_PREFIX = "v__"
 
 # How many reasons are given for one parameter; a list of a million bad elements has as many.
 MOST_REASONS = 5
-
-# For types known only at run time, which a type checker cannot see in brackets.
-_instance_of: Any = InstanceOf
 
 # pydantic would replace these by one-shot iterators of its own; the function is to see the caller's object.
 _LAZY_TYPES = (
@@ -120,7 +118,7 @@ class ParameterValidator:
             return _adapter_of(annotation)
         except (PydanticUserError, SchemaError, TypeError, AttributeError) as error:
             if isinstance(annotation, type):  # a class that pydantic can make nothing of
-                return _adapter_of(_instance_of[annotation])
+                return _adapter_of(_instance_of(annotation))
             reason = f"nothing validates {annotation!r}: {str(error).strip().partition(chr(10))[0]}"
             raise _cannot_validate(self._signature, name, reason) from error
 
@@ -143,7 +141,7 @@ def _usable(annotation: Any) -> Any:
     """Replaces, at any depth, types that pydantic refuses, or of which it would make something else."""
     origin = typing.get_origin(annotation)
     if origin in _LAZY_TYPES or annotation in _LAZY_TYPES:
-        return _instance_of[origin or annotation]
+        return _instance_of(origin or annotation)
     if sys.version_info < (3, 12) and type(annotation) is type(_ATypedDict):
         return dict[str, Any]
     if getattr(annotation, "_is_protocol", False) and not getattr(annotation, "_is_runtime_protocol", False):
@@ -163,6 +161,20 @@ class _ATypedDict(typing.TypedDict):
 
 # What stands in their brackets is no plain list of types.
 _OPAQUE_ORIGINS = (typing.Annotated, typing.Literal, collections.abc.Callable, typing.Unpack, type)
+
+
+@dataclasses.dataclass(frozen=True)
+class _InstanceOf:
+    """Tells pydantic to check the class and nothing else; its own InstanceOf asks the class for a validator first."""
+
+    cls: type
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return core_schema.is_instance_schema(self.cls)
+
+
+def _instance_of(cls: type) -> Any:
+    return typing.Annotated[Any, _InstanceOf(cls)]
 
 
 def _adapter_of(annotation: Any) -> TypeAdapter[Any]:

@@ -248,6 +248,15 @@ def test_what_a_quote_holds_is_handed_over_as_it_is():
     assert result["b"] is inner
 
 
+@pytest.mark.behaviour("FUT-7", "FLOW-RET-12")
+def test_annotations_can_be_kept_around_what_is_replaced():
+    quoted, unchanged = quote([Handle("v")]), unmapped([1])
+    result = resolve([quoted, unchanged, allow_failure([Handle("w")])], HANDLES, to_value, keep_annotations=True)
+    assert result == [quoted, unmapped([1]), allow_failure(["w"])]
+    assert result[0] is quoted
+    assert result[1] is unchanged
+
+
 @pytest.mark.behaviour("ANN-5")
 def test_the_types_given_may_include_annotations():
     value = [unmapped(1), quote(2), allow_failure(Handle("v"))]

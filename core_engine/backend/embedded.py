@@ -1,0 +1,96 @@
+"""The store, journal and lease of this process for a home."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core_engine.backend import leases
+from core_engine.backend.homes import check_home
+from core_engine.backend.journal import Journal
+from core_engine.backend.leases import Lease
+from core_engine.backend.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from core_engine.settings import Settings
+
+
+@dataclass(slots=True, frozen=True)
+class Backend:
+    """What a process records its runs with.
+
+    Attributes:
+        store: For reading, and for what is written directly (limits, requests, deletes).
+        journal: The way by which runs are written.
+        lease: What owners of flow runs are named by.
+        home: The folder that leases and, by default, the database lie in.
+    """
+
+    store: SqliteStore
+    journal: Journal
+    lease: Lease
+    home: Path
+
+    def close(self) -> None:
+        """Commits what is queued and gives up the connections; the next ``open_backend`` makes new ones.
+
+        Raises:
+            StoreError: Not everything that was queued could be committed.
+        """
+        with _lock:
+            if _backends.get(self.store.path) is self:
+                del _backends[self.store.path]
+        try:
+            self.journal.close()
+        finally:
+            self.store.close()
+
+
+# By database; guarded by the lock.
+_backends: dict[Path, Backend] = {}
+_lock = threading.Lock()
+
+
+def open_backend(settings: Settings | None = None) -> Backend:
+    """Returns the backend of this process for the database that `settings` name, opening it the first time.
+
+    Parameters:
+        settings: None means those in force.
+
+    Raises:
+        UnsafeHome: The home lies on a network file system.
+        DatabaseDamaged, DatabaseTooNew: The file is there and cannot be used; it was left as it is.
+        StoreUnavailable: The home or the database cannot be written.
+    """
+    if settings is None:
+        from core_engine.settings import get_current_settings
+
+        settings = get_current_settings()
+    path = Path(settings.database_path).absolute()
+    with _lock:
+        backend = _backends.get(path)
+        if backend is None:
+            backend = _backends[path] = _open(settings, path)
+        return backend
+
+
+def _open(settings: Settings, path: Path) -> Backend:
+    home = Path(settings.home).absolute()
+    for folder in {home, path.parent}:
+        check_home(folder, allow_network=settings.allow_network_home)
+    lease = leases.own_lease(home)
+    store = SqliteStore(path, synchronous=settings.database_synchronous, home=home)
+    return Backend(store, Journal(store), lease, home)
+
+
+def _forget_in_child() -> None:
+    """In a forked child: connections, journal and lease are the parent's; the child opens its own when it needs one."""
+    global _lock
+    _lock = threading.Lock()
+    _backends.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

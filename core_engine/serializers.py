@@ -336,7 +336,7 @@ def _by_path(path: str | None) -> type[Serializer] | None:
 
     try:
         found = find_class(path)
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError, ValueError):
         return None
     return found if inspect.isclass(found) and issubclass(found, Serializer) else None
 

@@ -108,6 +108,8 @@ def class_path(found: Any) -> str:
     """Returns the dotted path of a class or function. Raises TypeError if the path does not lead back to it."""
     # Class methods written in C know their class, not their module.
     module = found.__module__ or getattr(getattr(found, "__self__", None), "__module__", None)
+    # Python 3.13 alone has its paths in a private module, and others are to read them.
+    module = "pathlib" if module == "pathlib._local" else module
     return _checked_path(f"{module}.{found.__qualname__}", found)
 
 

@@ -130,6 +130,15 @@ class UnpersistedResult(BaseResult[R]):
     def to_json(self) -> None:
         return None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        value: Any = self._value
+        if isinstance(value, BaseException):
+            from core_engine.results.portable import portable_exception
+
+            # How a run ended must arrive, even if its exception cannot.
+            value = portable_exception(value)
+        return UnpersistedResult, (value,)
+
 
 class LiteralResult(BaseResult[bool | None]):
     """True, False or None, kept in the record itself.
@@ -223,12 +232,14 @@ class PersistedResult(BaseResult[R]):
     @property
     def storage_id(self) -> str:
         """The storage's id: the same for the same path, in every process."""
-        return self.storage.id
+        from core_engine.results.storage import id_of
+
+        return id_of(self.storage_path)
 
     @property
     def location(self) -> str:
         """The stored file's path or URL."""
-        return self.storage.location(self.storage_key)
+        return f"{self.storage_path.rstrip('/')}/{self.storage_key}"
 
     @property
     def description(self) -> str:

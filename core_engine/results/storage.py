@@ -45,7 +45,7 @@ class ResultStorage:
     @property
     def id(self) -> str:
         """32 hexadecimal digits: the same for the same path, in every process."""
-        return _id_of(self.base_path)
+        return id_of(self.base_path)
 
     def location(self, key: str) -> str:
         """Returns path or URL of what stands under `key`. Raises ValueError for a key that leaves the storage."""
@@ -229,7 +229,8 @@ def resolve_storage(value: object) -> ResultStorage:
     if isinstance(value, ResultStorage):
         return value
     if isinstance(value, Path):
-        return LocalStorage(str(value))
+        # Some packages have paths that are URLs.
+        return storage_at(str(value)) if "://" in str(value) else LocalStorage(str(value))
     if not isinstance(value, str):
         raise TypeError(f"result_storage must be {ACCEPTED_STORAGES}; not {type(value).__name__}: {value!r}.")
     if value.startswith(("/", "./", "../", "~")) or value in (".", ".."):
@@ -273,7 +274,8 @@ def find_storage(path: str, name: str | None) -> ResultStorage:
 
 
 @lru_cache(maxsize=64)
-def _id_of(base_path: str) -> str:
+def id_of(base_path: str) -> str:
+    """Returns the id of the storage at a path: see ``ResultStorage.id``."""
     return sha256(base_path.encode()).hexdigest()[:32]
 
 

@@ -67,7 +67,8 @@ def _first_failing(parts: list[Part], dumps: Dumps) -> Part | None:
     while len(parts) > 1:
         half = parts[: len(parts) // 2]
         parts = parts[len(half) :] if _can(dumps, [value for _, value in half]) else half
-    return parts[0]
+    # Parts may fail together, being too deep or too large, of which each one passes.
+    return None if _can(dumps, parts[0][1]) else parts[0]
 
 
 def _parts(value: Any) -> list[Part]:

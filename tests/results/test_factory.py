@@ -183,6 +183,14 @@ def test_an_exception_that_cannot_be_pickled_arrives_as_type_text_and_traceback(
     assert pickle.loads(pickle.dumps(sent)).args == restored.args
 
 
+@pytest.mark.behaviour("RES-7")
+def test_an_unpersisted_exception_that_cannot_be_pickled_is_sent_as_text() -> None:
+    sent = pickle.loads(pickle.dumps(UnpersistedResult(Holding()))).get()
+    assert type(sent) is FailedRun
+    assert str(sent) == f"{__name__}.Holding: holds a lock"
+    assert type(pickle.loads(pickle.dumps(UnpersistedResult(KeyError("k")))).get()) is KeyError
+
+
 def test_a_portable_exception_is_the_exception_itself_where_that_survives() -> None:
     error = ValueError(1)
     assert portable_exception(error) is error

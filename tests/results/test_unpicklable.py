@@ -97,6 +97,15 @@ def test_an_object_that_refuses_is_the_culprit_itself() -> None:
     assert find_unpicklable([Refusing()], name="x") == ("x[0]", Refusing)
 
 
+def test_parts_that_only_fail_together_are_not_blamed_one_by_one() -> None:
+    def dumps(value: Any) -> object:
+        if isinstance(value, list) and len(value) > 1:
+            raise ValueError("too long")
+        return value
+
+    assert find_unpicklable([1, 2, 3], dumps) == ("value", list)
+
+
 def test_a_partial_is_taken_apart() -> None:
     path, kind = find_unpicklable(partial(print, LOCK)) or ("", None)
     assert kind is type(LOCK)

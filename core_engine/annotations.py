@@ -44,10 +44,9 @@ class BaseAnnotation(Generic[T]):
         raise AttributeError(f"{type(self).__name__} cannot be changed; its {name!r} cannot be deleted.")
 
     def __eq__(self, other: object) -> bool:
-        if type(self) is not type(other):
+        if not isinstance(other, BaseAnnotation) or type(self) is not type(other):
             return NotImplemented
-        theirs = other.value
-        return self.value is theirs or bool(self.value == theirs)
+        return self.value is other.value or bool(self.value == other.value)
 
     def __hash__(self) -> int:
         return hash((type(self), self.value))

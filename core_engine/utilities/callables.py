@@ -111,8 +111,10 @@ class CallSignature:
         except TypeError as error:
             # The compiled function does nothing but take its arguments, so this is about them.
             raise ParameterBindError(self._misfit(error, args, kwargs)) from None
-        variadics = (self.var_positional, self.var_keyword)
-        return {n: value for n, value in given.items() if (value if n in variadics else value is not _UNSET)}
+        for variadic in (self.var_positional, self.var_keyword):
+            if variadic and not given[variadic]:
+                del given[variadic]
+        return {name: value for name, value in given.items() if value is not _UNSET}
 
     def arguments(self, parameters: Mapping[str, Any]) -> Arguments:
         """Turns parameters back into the positional and keyword arguments of a call.

@@ -1,0 +1,25 @@
+"""Helpers for the tests of those who use or extend core_engine.
+
+harness.py       core_engine_test_harness: a temporary home, so that tests leave no trace in the real one
+assertions.py    assert_does_not_warn, exceptions_equal, assert_uses_result_serializer, assert_uses_result_storage
+conformance.py   TaskRunnerConformance: what every task runner must do (needs pytest, import it by its own name)
+"""
+
+from __future__ import annotations
+
+from core_engine.testing.assertions import (
+    assert_does_not_warn,
+    assert_uses_result_serializer,
+    assert_uses_result_storage,
+    exceptions_equal,
+)
+from core_engine.testing.harness import core_engine_test_harness, get_most_recent_flow_run
+
+__all__ = [
+    "assert_does_not_warn",
+    "assert_uses_result_serializer",
+    "assert_uses_result_storage",
+    "core_engine_test_harness",
+    "exceptions_equal",
+    "get_most_recent_flow_run",
+]

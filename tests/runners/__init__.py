@@ -1,0 +1,1 @@
+"""Tests of the task runners of this distribution."""

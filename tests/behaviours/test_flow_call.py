@@ -2,7 +2,9 @@
 
 import inspect
 import logging
+import textwrap
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -166,6 +168,32 @@ def test_wait_for_on_a_root_flow_is_a_value_error():
 
     with pytest.raises(ValueError, match="wait_for|subflow"):
         root(wait_for=[1])
+
+
+@pytest.mark.behaviour("FLOW-CALL-7", "FLOW-LOAD-1")
+def test_a_flow_called_while_its_script_is_only_loaded_does_not_run(tmp_path: Path, log: LogRecords):
+    from core_engine.flows import load_flow_from_entrypoint
+
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            from core_engine import flow
+
+            @flow
+            def called_at_import(x=1):
+                return x
+
+            RESULT = called_at_import()
+            """
+        )
+    )
+    loaded = load_flow_from_entrypoint(f"{script}:called_at_import")
+
+    assert read_flow_runs() == []
+    (warning,) = [line for line in log.messages(logging.WARNING) if "called-at-import" in line]
+    assert "__main__" in warning
+    assert loaded(5) == 5
 
 
 @pytest.mark.behaviour("FLOW-CALL-8")

@@ -10,8 +10,8 @@ import pytest
 from core_engine import flow, get_client, task
 from core_engine.context import get_run_context
 from core_engine.engine import propose_state
-from core_engine.exceptions import Abort
-from core_engine.states import Completed, Crashed, Pending, Running, Scheduled
+from core_engine.exceptions import Abort, Pause
+from core_engine.states import Completed, Crashed, Paused, Pending, Running, Scheduled
 from tests.behaviours.helpers import flow_run_id, read_flow_run, read_task_run, stored_flow_state, stored_task_state
 
 
@@ -98,6 +98,22 @@ async def test_an_aborted_proposal_raises_abort_with_the_reason():
         with pytest.raises(Abort, match=r"\w+"):
             await propose_state(client, Crashed(), flow_run_id=state.state_details.flow_run_id)
     assert stored_flow_state(state).is_completed()
+
+
+@pytest.mark.behaviour("PROP-3", "ORCH-17")
+@pytest.mark.anyio
+async def test_a_refusal_because_the_flow_is_paused_raises_the_pause_signal():
+    @flow
+    async def parent():
+        client, run_id = get_run_context().client, get_run_context().flow_run.id
+        failed = await fails(return_state=True)
+        await propose_state(client, Paused(timeout_seconds=60), flow_run_id=run_id)
+        with pytest.raises(Pause):
+            await propose_state(client, Running(), task_run_id=failed.state_details.task_run_id)
+        await propose_state(client, Running(), flow_run_id=run_id)
+        return "went on"
+
+    assert await parent() == "went on"
 
 
 @pytest.mark.behaviour("PROP-4")

@@ -1,7 +1,8 @@
 """Logging of runs, on top of the standard library's ``logging``.
 
     records.py        one stored line, and the protocol of what takes it
-    loggers.py        get_logger, get_run_logger, the adapters that know their run, silencing
+    loggers.py        get_logger, and silencing
+    run_loggers.py    get_run_logger and its kin: loggers that know their run
     formatters.py     console lines and JSON
     handlers.py       the console, and the handler that hands lines to the store
     configuration.py  setup_logging: logging.yml, setting values in it, overrides from the environment
@@ -18,16 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from core_engine.logging.configuration import setup_logging, setup_worker_logging
-    from core_engine.logging.loggers import (
-        disable_logger,
-        disable_run_logger,
-        flow_run_logger,
-        get_logger,
-        get_run_logger,
-        task_run_logger,
-    )
-    from core_engine.logging.prints import patch_print
+    from core_engine.logging.loggers import disable_logger, disable_run_logger, get_logger
+    from core_engine.logging.prints import patch_print, should_log_prints
     from core_engine.logging.records import LogEntry, LogSink
+    from core_engine.logging.run_loggers import flow_run_logger, get_run_logger, task_run_logger
 
 __all__ = [
     "LogEntry",
@@ -40,21 +35,29 @@ __all__ = [
     "patch_print",
     "setup_logging",
     "setup_worker_logging",
+    "should_log_prints",
     "task_run_logger",
 ]
 
 _HOMES = {
     "LogEntry": "records",
     "LogSink": "records",
+    "disable_logger": "loggers",
+    "disable_run_logger": "loggers",
+    "flow_run_logger": "run_loggers",
+    "get_logger": "loggers",
+    "get_run_logger": "run_loggers",
     "patch_print": "prints",
     "setup_logging": "configuration",
     "setup_worker_logging": "configuration",
+    "should_log_prints": "prints",
+    "task_run_logger": "run_loggers",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES.get(name, 'loggers')}"), name)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

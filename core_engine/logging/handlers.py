@@ -173,11 +173,7 @@ class WorkerLogHandler(APILogHandler):
 def _is_to_be_sent(record: logging.LogRecord) -> bool:
     fields = record.__dict__
     if "send_to_orion" in fields:
-        warnings.warn(
-            'extra={"send_to_orion": ...} is deprecated; write extra={"send_to_api": ...}.',
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        _warn_at(record, 'extra={"send_to_orion": ...} is deprecated; write "send_to_api".', DeprecationWarning)
         return bool(fields["send_to_orion"]) and bool(fields.get("send_to_api", True))
     return bool(fields.get("send_to_api", True))
 
@@ -217,16 +213,21 @@ def _object_to_missing_flow(record: logging.LogRecord, policy: str) -> None:
     if policy == "error":
         raise MissingContextError(message)
     if policy == "warn":
-        frame = _frame_of(record)
-        module: dict[str, Any] = frame.f_globals if frame is not None else {}
-        warnings.warn_explicit(
-            message,
-            UserWarning,
-            record.pathname,
-            record.lineno,
-            module=module.get("__name__"),
-            registry=module.setdefault("__warningregistry__", {}),
-        )
+        _warn_at(record, message, UserWarning)
+
+
+def _warn_at(record: logging.LogRecord, message: str, category: type[Warning]) -> None:
+    """Warn at the line that logged a record, as often as warnings of its module are shown."""
+    frame = _frame_of(record)
+    module: dict[str, Any] = frame.f_globals if frame is not None else {}
+    warnings.warn_explicit(
+        message,
+        category,
+        record.pathname,
+        record.lineno,
+        module=module.get("__name__"),
+        registry=module.setdefault("__warningregistry__", {}),
+    )
 
 
 def _frame_of(record: logging.LogRecord) -> FrameType | None:

@@ -38,9 +38,9 @@ def _level_name(value: object) -> object:
     text = str(value).strip().upper()
     if text in names:
         return text
-    if text.isdecimal():
-        return logging.getLevelName(int(text)) if int(text) in names.values() else text
-    raise ValueError(f"the levels are {', '.join(names)}, or a whole number")
+    if text.isdecimal() and int(text) in names.values():
+        return logging.getLevelName(int(text))
+    raise ValueError(f"the levels are {', '.join(names)}, or their numbers")
 
 
 def _split_at_commas(value: object) -> object:

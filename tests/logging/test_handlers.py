@@ -9,10 +9,12 @@ from uuid import uuid4
 
 import pytest
 
+from core_engine.client import get_client
 from core_engine.concurrency.loops import engine_loop
 from core_engine.exceptions import MissingContextError
 from core_engine.logging import LogEntry, flow_run_logger, get_run_logger, task_run_logger
 from core_engine.logging.handlers import APILogHandler
+from core_engine.schemas.records import FlowRun
 from core_engine.settings import temporary_settings
 from tests.logging.conftest import RecordingSink, Runs
 
@@ -107,6 +109,18 @@ def test_a_flow_run_id_is_enough_without_a_context_and_a_task_run_id_is_not(runs
         plain_logger.info("nobody's", extra={"task_run_id": str(uuid4())})
 
 
+@pytest.mark.behaviour("LOG-API-2")
+def test_a_line_that_names_its_run_is_stored_without_any_context() -> None:
+    client = get_client()
+    flow_run = FlowRun(id=uuid4(), name="brave-otter", flow_name="my-flow")
+    flow_run_logger(flow_run).info("by its record")
+    plain_logger.info("by its id", extra={"flow_run_id": str(flow_run.id)})
+
+    lines = asyncio.run(client.read_logs(flow_run.id))
+
+    assert [line.entry.message for line in lines] == ["by its record", "by its id"]
+
+
 def test_a_run_logger_stores_also_in_threads_that_know_no_context(runs: Runs, sink: RecordingSink) -> None:
     with runs.flow() as context:
         logger = get_run_logger()
@@ -123,9 +137,10 @@ def test_a_line_may_be_kept_local(runs: Runs, sink: RecordingSink) -> None:
     with runs.flow():
         get_run_logger().info("local", extra={"send_to_api": False})
         get_run_logger().info("stored", extra={"send_to_api": True})
-        with pytest.warns(DeprecationWarning, match="send_to_api"):
+        with pytest.warns(DeprecationWarning, match="send_to_api") as caught:
             get_run_logger().info("local", extra={"send_to_orion": False})
 
+    assert caught[0].filename == __file__
     assert sink.messages == ["stored"]
 
 

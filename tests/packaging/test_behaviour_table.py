@@ -129,6 +129,10 @@ def test_process():
 def test_allowed_threads():
     for name in ("core-engine-loop", "core-engine-journal writer", "core-engine-idle-3"):
         threading.Thread(target=threading.Event().wait, name=name, daemon=True).start()
+
+def test_idle_thread_that_got_work():
+    idle = next(thread for thread in threading.enumerate() if thread.name.startswith("core-engine-idle"))
+    idle.name = "busy"
 """
 
 
@@ -137,4 +141,5 @@ def test_a_test_that_leaves_a_thread_or_a_process_behind_fails(tmp_path: Path) -
     assert done.returncode == 1
     assert "The test left behind: thread 'stray' (daemon)" in done.stdout
     assert "The test left behind: process" in done.stdout
-    assert "3 passed, 2 errors" in done.stdout
+    assert "The test left behind: thread 'busy' (daemon)" in done.stdout
+    assert "4 passed, 3 errors" in done.stdout

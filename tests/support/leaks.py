@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(autouse=True)
 def nothing_left_behind(pytestconfig: pytest.Config) -> Iterator[None]:
     """Fail a test that ends with more threads or child processes than it began with."""
-    threads_before = set(threading.enumerate())
+    threads_before = {thread: thread.name for thread in threading.enumerate()}
     children_before = _child_pids()
     yield
     deadline = time.monotonic() + pytestconfig.getoption("--leak-grace-seconds")
@@ -42,11 +42,14 @@ def nothing_left_behind(pytestconfig: pytest.Config) -> Iterator[None]:
         pytest.fail("The test left behind: " + "; ".join(threads + children), pytrace=False)
 
 
-def _lasting_threads(before: set[threading.Thread], deadline: float) -> list[str]:
-    """Wait until `deadline` for the test's threads to end, and describe those that did not."""
+def _lasting_threads(names_before: dict[threading.Thread, str], deadline: float) -> list[str]:
+    """Wait until `deadline` for the test's threads to end or go idle, and describe those that did not.
+
+    An idle thread of an earlier test that was given work of this one has another name as long as it works.
+    """
     lasting = []
     for thread in threading.enumerate():
-        if thread in before or thread.name.startswith(ALLOWED_THREADS + ALLOWED_FOREIGN_THREADS):
+        if thread.name == names_before.get(thread) or thread.name.startswith(ALLOWED_THREADS + ALLOWED_FOREIGN_THREADS):
             continue
         if isinstance(thread, threading._DummyThread):  # started by foreign code, cannot be joined
             continue

@@ -9,6 +9,6 @@ charts.py     simple SVG charts for sections of your own
 render.py     puts the page together
 """
 
-from core_engine.page.render import render_run_page
+from core_engine.page.render import render_run_page, write_run_page
 
-__all__ = ["render_run_page"]
+__all__ = ["render_run_page", "write_run_page"]

@@ -38,6 +38,28 @@ def render_run_page(store: Store, flow_run_id: UUID, extra_sections: Sequence[tu
     return render_page(read_run_page(store, flow_run_id), extra_sections)
 
 
+def write_run_page(path: str | Path, flow_run_id: UUID, extra_sections: Sequence[tuple[str, str]] = ()) -> Path:
+    """Writes the page about a flow run that is recorded on this machine.
+
+    Parameters:
+        path: The file to write; its folder is made if it is missing.
+        flow_run_id, extra_sections: As in ``render_run_page``.
+
+    Returns:
+        The file, as an absolute path.
+
+    Raises:
+        ObjectNotFound: There is no such flow run in the database of the settings in force.
+        OSError: The file cannot be written.
+    """
+    from core_engine.backend import open_backend
+
+    target = Path(path).absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(render_run_page(open_backend().store, flow_run_id, extra_sections), encoding="utf-8")
+    return target
+
+
 def render_page(page: RunPage, extra_sections: Sequence[tuple[str, str]] = ()) -> str:
     """Returns the HTML of `page`, with sections as in ``render_run_page``."""
     sections = [*extra_sections]

@@ -1,0 +1,177 @@
+"""``core-engine run``: run a flow here and now."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from core_engine.cli.errors import EXIT_CODES_HELP, ExitCode, exit_code_of
+from core_engine.cli.output import JsonOption, flow_run_json, print_json, short_id
+from core_engine.cli.values import parse_parameters
+
+if TYPE_CHECKING:
+    from core_engine.cli.bars import Bar
+    from core_engine.cli.progress import LiveProgress
+    from core_engine.flows import Flow
+    from core_engine.schemas.records import FlowRun
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+EntrypointArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ENTRYPOINT", help="The flow: path/to/file.py:flow, package.module:flow, or a file with one flow in it."
+    ),
+]
+RunnerOption = Annotated[
+    str | None,
+    typer.Option("--runner", metavar="NAME", help="The task runner, such as sequential; by default the flow's own."),
+]
+ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A parameter: JSON, else text. May be repeated."),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor a summary.")]
+
+
+@app.command(epilog=EXIT_CODES_HELP)
+def run(
+    entrypoint: EntrypointArgument,
+    runner: RunnerOption = None,
+    parameter: ParameterOption = None,
+    quiet: QuietOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Run a flow in this process, and show its progress.
+
+    Progress is shown on a terminal only, and goes to stderr as log lines do. With --json a record of the run is
+    printed to stdout at the end.
+    """
+    parameters = parse_parameters(parameter or ())
+    outcome = _Outcome()
+    if quiet:
+        _call(_load(entrypoint, runner), parameters, outcome)
+        _read_back(outcome, None)
+    else:
+        from core_engine.cli.progress import LiveProgress
+
+        with LiveProgress(f"loading {entrypoint}") as progress:
+            try:
+                _call(_load(entrypoint, runner), parameters, outcome)
+            finally:
+                outcome.id = outcome.id or progress.root
+                _read_back(outcome, progress)
+        _print_summary(outcome)
+    if json:
+        _print_json(outcome)
+    raise typer.Exit(outcome.code)
+
+
+class _Outcome:
+    """How the run went: ``id`` is None while no run was made, ``record`` what the store says of it at the end."""
+
+    def __init__(self) -> None:
+        self.id: UUID | None = None
+        self.record: FlowRun | None = None
+        self.bars: list[Bar] = []
+        self.signal: ExitCode | None = None
+
+    @property
+    def code(self) -> ExitCode:
+        if self.signal is not None:
+            return self.signal
+        state = None if self.record is None else self.record.state
+        return ExitCode.FAILED if state is None else exit_code_of(state.type)
+
+
+def _load(entrypoint: str, runner: str | None) -> Flow[..., Any]:
+    """Returns the flow that is meant, with the runner that is wanted.
+
+    Raises:
+        MissingFlowError, UnspecifiedFlowError, ScriptError: There is no such flow, or its file cannot be executed.
+        UnknownTaskRunner, TaskRunnerNotInstalled: There is no such runner.
+    """
+    from core_engine.flows import load_flow_from_entrypoint, load_flow_from_script
+
+    if entrypoint.endswith(".py"):
+        flow = load_flow_from_script(entrypoint)
+    else:
+        flow = load_flow_from_entrypoint(entrypoint)
+    return flow if runner is None else flow.with_options(task_runner=runner)
+
+
+def _call(flow: Flow[..., Any], parameters: dict[str, Any], outcome: _Outcome) -> None:
+    """Runs the flow in this thread, so that signals reach it. Its failure is its state, not an exception."""
+    from core_engine.exceptions import TerminationSignal
+
+    try:
+        state = flow(**parameters, return_state=True)
+        if inspect.isawaitable(state):
+            state = _await(state)
+    except KeyboardInterrupt:
+        outcome.signal = ExitCode.INTERRUPTED
+    except TerminationSignal:
+        outcome.signal = ExitCode.TERMINATED
+    else:
+        outcome.id = state.state_details.flow_run_id
+
+
+def _await(awaitable: Any) -> Any:
+    import asyncio
+
+    async def wait() -> Any:
+        return await awaitable
+
+    return asyncio.run(wait())
+
+
+def _read_back(outcome: _Outcome, progress: LiveProgress | None) -> None:
+    """Reads from the store how the run ended; what is shown and returned is what is recorded."""
+    if outcome.id is None:
+        return
+    from core_engine.cli.opening import open_store
+    from core_engine.cli.progress import recorded_bars
+
+    store = open_store()
+    outcome.record = store.read_flow_run(outcome.id)
+    outcome.bars = recorded_bars(store, outcome.id) if progress is None else progress.finish(store, outcome.id)
+
+
+def _print_summary(outcome: _Outcome) -> None:
+    """Says in a line on stderr how the run ended, in a second one why if it did not complete."""
+    from core_engine.page.format import duration
+
+    run = outcome.record
+    if run is None or run.state is None:
+        return
+    total = sum(bar.total for bar in outcome.bars)
+    counts = [(sum(getattr(bar, kind) for bar in outcome.bars), kind) for kind in ("failed", "cached", "cancelled")]
+    told = "".join(f", {number:,} {kind}" for number, kind in counts if number)
+    typer.echo(
+        f"{run.flow_name} {run.name}: {run.state.name} in {duration(run.total_run_time)}, "
+        f"{total:,} task run{'' if total == 1 else 's'}{told}. Look at it: core-engine show {short_id(run.id)}",
+        err=True,
+    )
+    if outcome.code is not ExitCode.COMPLETED and run.state.message:
+        typer.echo(run.state.message, err=True)
+
+
+def _print_json(outcome: _Outcome) -> None:
+    if outcome.record is None:
+        return
+    shown = flow_run_json(outcome.record)
+    shown["task_runs"] = [
+        {
+            "task": bar.label.strip(),
+            "total": bar.total,
+            "completed": bar.completed,
+            "cached": bar.cached,
+            "failed": bar.failed,
+            "cancelled": bar.cancelled,
+        }
+        for bar in outcome.bars
+    ]
+    print_json(shown)

@@ -1,0 +1,180 @@
+"""``core-engine runs``: list and delete flow runs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core_engine.cli.output import JsonOption, flow_run_json, print_json, print_table, short_id, state_text
+from core_engine.cli.values import local_time, parse_duration, parse_moment, parse_states
+from core_engine.exceptions import CoreEngineError
+
+if TYPE_CHECKING:
+    from core_engine.backend.store import DeletionReport, Store
+    from core_engine.schemas.records import FlowRun
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, help="List flow runs, the newest first, or delete them.")
+
+StateOption = Annotated[
+    list[str] | None,
+    typer.Option("--state", metavar="STATE", help="Only runs in this state, such as failed. May be repeated."),
+]
+FlowOption = Annotated[str | None, typer.Option("--flow", metavar="NAME", help="Only runs of this flow.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
+SinceOption = Annotated[
+    str | None,
+    typer.Option("--since", metavar="WHEN", help="Only runs made since then: 2h, 7d, 2026-03-01 or 2026-03-01T12:00."),
+]
+AllOption = Annotated[bool, typer.Option("--subflows", help="Also runs of subflows.")]
+
+
+@app.callback(invoke_without_command=True)
+def runs(
+    context: typer.Context,
+    state: StateOption = None,
+    flow: FlowOption = None,
+    limit: LimitOption = 20,
+    since: SinceOption = None,
+    subflows: AllOption = False,
+    json: JsonOption = False,
+) -> None:
+    """List flow runs, the newest first, or delete them."""
+    if context.invoked_subcommand is None:
+        list_runs(state, flow, limit, since, subflows, json)
+
+
+@app.command("list")
+def list_runs(
+    state: StateOption = None,
+    flow: FlowOption = None,
+    limit: LimitOption = 20,
+    since: SinceOption = None,
+    subflows: AllOption = False,
+    json: JsonOption = False,
+) -> None:
+    """List flow runs, the newest first."""
+    from core_engine.cli.opening import open_store
+
+    types, names = parse_states(state or ())
+    start = None if since is None else parse_moment(since, "--since", time.time())
+    filters = {"flow_name": flow, "state_types": types, "state_names": names, "since": start}
+    found = _read(open_store(), limit, subflows, filters)
+    if json:
+        print_json([flow_run_json(run) for run in found])
+    elif found:
+        _print_runs(found)
+    else:
+        typer.echo("There are no such flow runs.", err=True)
+
+
+def _read(store: Store, limit: int, subflows: bool, filters: dict[str, Any]) -> list[FlowRun]:
+    """Reads in portions: how many runs of subflows lie between those that are wanted is not known beforehand."""
+    found: list[FlowRun] = []
+    offset = 0
+    while len(found) < limit:
+        portion = store.read_flow_runs(**filters, limit=limit, offset=offset)
+        found += [run for run in portion if subflows or run.parent_task_run_id is None]
+        offset += len(portion)
+        if len(portion) < limit:
+            break
+    return found[:limit]
+
+
+def _print_runs(runs: list[FlowRun]) -> None:
+    from core_engine.page.format import duration
+
+    print_table(
+        ["ID", "NAME", "FLOW", "STATE", "STARTED", "TOOK"],
+        [
+            [
+                short_id(run.id),
+                run.name,
+                run.flow_name,
+                state_text(run.state_type, run.state_name),
+                local_time(run.start_time or run.created),
+                duration(run.total_run_time) if run.start_time else "-",
+            ]
+            for run in runs
+        ],
+        right=["TOOK"],
+    )
+
+
+@app.command("delete")
+def delete_runs(
+    older_than: Annotated[
+        str,
+        typer.Option("--older-than", metavar="AGE", help="Delete runs that ended longer ago than this: 12h, 30d, 4w."),
+    ],
+    state: Annotated[
+        list[str] | None, typer.Option("--state", metavar="STATE", help="Only runs that ended in this state type.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Delete finished flow runs with their task runs, logs, cache entries and results."""
+    from core_engine.cli.opening import open_store
+
+    types, others = parse_states(state or ())
+    if others:
+        raise typer.BadParameter(
+            f"{others[0]!r} is not a type of state: use completed, failed, crashed or cancelled.", param_hint="--state"
+        )
+    before = time.time() - parse_duration(older_than, "--older-than")
+    store = open_store()
+    planned = store.delete_flow_runs(before, types, dry_run=True)
+    if dry_run or not (planned.flow_runs or planned.results):
+        _print_report(planned, json, "would be deleted")
+        return
+    if not yes and not json:
+        typer.confirm(f"Delete {_summary(planned)}?", abort=True, err=True)
+    report = store.delete_flow_runs(before, types)
+    _delete_results(store, report)
+    _print_report(report, json, "deleted")
+
+
+def _delete_results(store: Store, report: DeletionReport) -> None:
+    """Removes the files that nothing refers to any more; one that cannot be removed is reported again the next time."""
+    from core_engine.results import delete_result
+
+    removed = []
+    for stored in report.results:
+        try:
+            delete_result(stored)
+        except CoreEngineError as error:
+            typer.echo(f"{error} The next delete tries again.", err=True)
+        else:
+            removed.append(stored)
+    if removed:
+        store.forget_results(removed)
+
+
+def _summary(report: DeletionReport) -> str:
+    parts = [
+        (len(report.flow_runs), "flow runs"),
+        (report.task_runs, "task runs"),
+        (report.log_lines, "log lines"),
+        (report.cache_entries, "cache entries"),
+        (len(report.results), "results"),
+    ]
+    return ", ".join(f"{number:,} {what}" for number, what in parts if number) or "nothing"
+
+
+def _print_report(report: DeletionReport, json: bool, what: str) -> None:
+    if not json:
+        typer.echo(f"{_summary(report)} {what}")
+        return
+    print_json(
+        {
+            "dry_run": report.dry_run,
+            "flow_runs": report.flow_runs,
+            "task_runs": report.task_runs,
+            "log_lines": report.log_lines,
+            "cache_entries": report.cache_entries,
+            "results": len(report.results),
+            "bytes_freed": report.bytes_freed,
+        }
+    )

@@ -1,0 +1,81 @@
+"""core_engine: a workflow engine whose task runners are plug-ins.
+
+    flows, tasks, futures   what users write and hold            definitions: what their options have in common
+    states, schemas         what a run is in; records             exceptions, annotations, context, runtime
+    engine                  how calls become runs                 orchestration: the rules, pure
+    task_runners            the runner protocol                   concurrency: waiting, threads, loops, interrupts
+    client, backend         how runs are recorded and read        results, serializers, lineage, lazy_states
+    settings, logging       configuration, lines of runs          cli, page, testing, utilities
+
+Everything below is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from core_engine import runtime
+    from core_engine.annotations import allow_failure, quote, unmapped
+    from core_engine.client.embedded import get_client
+    from core_engine.context import tags
+    from core_engine.flows import Flow, flow
+    from core_engine.futures import TaskFuture, as_completed
+    from core_engine.logging import get_run_logger
+    from core_engine.schemas.states import State
+    from core_engine.tasks import Task, exponential_backoff, task, task_input_hash
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Flow",
+    "State",
+    "Task",
+    "TaskFuture",
+    "__version__",
+    "allow_failure",
+    "as_completed",
+    "exponential_backoff",
+    "flow",
+    "get_client",
+    "get_run_logger",
+    "quote",
+    "runtime",
+    "tags",
+    "task",
+    "task_input_hash",
+    "unmapped",
+]
+
+_HOMES = {
+    "Flow": "flows",
+    "State": "schemas.states",
+    "Task": "tasks",
+    "TaskFuture": "futures",
+    "allow_failure": "annotations",
+    "as_completed": "futures",
+    "exponential_backoff": "tasks",
+    "flow": "flows",
+    "get_client": "client.embedded",
+    "get_run_logger": "logging.run_loggers",
+    "quote": "annotations",
+    "tags": "context",
+    "task": "tasks",
+    "task_input_hash": "tasks",
+    "unmapped": "annotations",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "runtime":
+        return import_module("core_engine.runtime")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'core_engine' has no attribute {name!r}")
+    value = getattr(import_module(f"core_engine.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

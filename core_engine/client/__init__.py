@@ -1,0 +1,21 @@
+"""The engine's, and the users', view of what is recorded.
+
+- ``embedded``  the client of a process that works on the database itself
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from core_engine.client.embedded import EmbeddedClient, get_client
+
+__all__ = ["EmbeddedClient", "get_client"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from core_engine.client import embedded
+
+        return getattr(embedded, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,210 @@
+"""The client of a process that works on the database itself: no server, nothing to start."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
+
+from core_engine.backend import Backend, open_backend
+from core_engine.concurrency.waiting import Latch, run_blocking
+from core_engine.exceptions import ObjectNotFound
+from core_engine.settings import get_current_settings
+
+if TYPE_CHECKING:
+    from core_engine.engine.active import ActiveTaskRun
+    from core_engine.orchestration.facts import SlotAnswer
+    from core_engine.schemas.records import Event, FlowRun, TaskRun
+    from core_engine.schemas.states import State
+
+
+def get_client() -> EmbeddedClient:
+    """Returns a client for the settings in force, to be used as ``async with get_client() as client``.
+
+    Raises:
+        StoreError: The home or its database cannot be used; the message says why.
+    """
+    return EmbeddedClient(open_backend())
+
+
+class EmbeddedClient:
+    """Reads and writes what is recorded of runs. Reads see everything that this process wrote before them (D4).
+
+    Parameters:
+        backend: The store, its journal and this process's lease.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.store = backend.store
+        self.journal = backend.journal
+        self.log_sink = backend.journal
+        self.owner = backend.lease.name
+        self._released = Latch()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        return None
+
+    @property
+    def grace_seconds(self) -> float:
+        """How long an orderly end may take."""
+        return get_current_settings().grace_seconds
+
+    @property
+    def api_url(self) -> str:
+        """Where runs are recorded: the path of the database."""
+        return str(self.store.path)
+
+    # Reading ------------------------------------------------------------------------------------------------------------
+
+    async def read_flow_run(self, flow_run_id: UUID) -> FlowRun:
+        """Returns a flow run.
+
+        Raises:
+            ObjectNotFound: There is none of this id.
+        """
+        return _found(await self._read(self.store.read_flow_run, flow_run_id), "flow run", flow_run_id)
+
+    async def read_flow_runs(self, **filters: Any) -> list[FlowRun]:
+        """Returns the flow runs that fit all filters, newest first.
+
+        Parameters:
+            filters: name, flow_name, state_types, state_names, tags, parent_task_run_id, since, before (aware
+                datetimes), order ("asc", "desc"), limit, offset.
+        """
+        return await self._read(lambda: self.store.read_flow_runs(**filters))
+
+    async def read_task_run(self, task_run_id: UUID) -> TaskRun:
+        """Returns a task run.
+
+        Raises:
+            ObjectNotFound: There is none of this id.
+        """
+        return _found(await self._read(self.store.read_task_run, task_run_id), "task run", task_run_id)
+
+    async def read_task_runs(self, flow_run_id: UUID, **filters: Any) -> list[TaskRun]:
+        """Returns the task runs of a flow run, also those that have not started, in the order of their making.
+
+        Parameters:
+            flow_run_id: The flow run.
+            filters: task_name, state_types, state_names, order, limit, offset.
+        """
+        return await self._read(lambda: self.store.read_task_runs(flow_run_id, **filters))
+
+    async def read_states(self, run_id: UUID) -> list[State]:
+        """Returns every state that a flow run or task run has been in, oldest first."""
+        return await self._read(self.store.read_states, run_id)
+
+    async def read_events(self, flow_run_id: UUID, after: str | None = None, limit: int | None = None) -> list[Event]:
+        """Returns the state changes of a flow run and its task runs in order; `after`: an event's cursor, None: all."""
+        return await self._read(lambda: self.store.read_events(flow_run_id, after=after, limit=limit))
+
+    async def read_logs(self, flow_run_id: UUID | None = None, task_run_id: UUID | None = None, **filters: Any) -> list[Any]:
+        """Returns stored log lines in order; `filters`: min_level, after (a cursor), limit."""
+        return await self._read(lambda: self.store.read_logs(flow_run_id=flow_run_id, task_run_id=task_run_id, **filters))
+
+    async def _read(self, function: Any, *args: Any) -> Any:
+        await self.journal_committed(self.journal.position)
+        return await run_blocking(function, *args)
+
+    # Changing -----------------------------------------------------------------------------------------------------------
+
+    async def set_flow_run_state(self, flow_run_id: UUID, state: State, force: bool = False) -> State:
+        """Proposes a state for a flow run; see ``core_engine.engine.propose_state``."""
+        return await self.propose(state, force=force, flow_run_id=flow_run_id)
+
+    async def set_task_run_state(self, task_run_id: UUID, state: State, force: bool = False) -> State:
+        """Proposes a state for a task run; see ``core_engine.engine.propose_state``."""
+        return await self.propose(state, force=force, task_run_id=task_run_id)
+
+    async def propose(
+        self, state: State, force: bool = False, task_run_id: UUID | None = None, flow_run_id: UUID | None = None
+    ) -> State:
+        """What ``core_engine.engine.propose_state`` does, for exactly one id."""
+        from core_engine.engine.outside import propose_for_recorded_run
+
+        return await propose_for_recorded_run(self, state, force, task_run_id, flow_run_id)
+
+    async def cancel_flow_run(self, flow_run_id: UUID) -> None:
+        """Asks for a flow run to be cancelled, whichever process runs it.
+
+        Raises:
+            ObjectNotFound: There is none of this id.
+        """
+        await self.read_flow_run(flow_run_id)
+        await run_blocking(self.store.write_request, "cancel", flow_run_id, {})
+
+    async def create_concurrency_limit(self, tag: str, concurrency_limit: int) -> None:
+        """Limits how many task runs with `tag` run at once, over all processes."""
+        await run_blocking(self.store.set_concurrency_limit, tag, concurrency_limit)
+
+    async def delete_concurrency_limit_by_tag(self, tag: str) -> None:
+        """Takes a limit away."""
+        await run_blocking(self.store.delete_concurrency_limit, tag)
+
+    async def read_concurrency_limits(self, tags: Collection[str] | None = None) -> dict[str, int]:
+        """Returns limits by tag; None: all."""
+        return await run_blocking(self.store.read_concurrency_limits, tags)
+
+    # For the engine -----------------------------------------------------------------------------------------------------
+
+    async def journal_committed(self, position: int) -> None:
+        """Waits until everything up to `position` is in the store.
+
+        Raises:
+            StoreError: It could not be recorded.
+        """
+        journal = self.journal
+        if journal.committed < position:
+            latch = Latch()
+            journal.when_committed(position, lambda failure: latch.set())
+            await latch
+            journal.wait(position)
+
+    def read_cached_state(self, key: str) -> State | None:
+        """Returns the newest valid completed state under a cache key: queued ones count (D4). Blocks."""
+        now = time.time()
+        queued = self.journal.cached(key)
+        if queued is not None and (queued.expires is None or queued.expires > now):
+            return queued.state
+        return self.store.read_cached_state(key, now)
+
+    async def limited_tags(self, tags: Iterable[str]) -> frozenset[str]:
+        """Returns those of `tags` that have a concurrency limit."""
+        if not tags:
+            return frozenset()
+        return frozenset(await run_blocking(self.store.read_concurrency_limits, list(tags)))
+
+    def take_slots(self, run: ActiveTaskRun, tags: Collection[str]) -> SlotAnswer:
+        """Takes a slot of each limited tag for a run, or none. Blocks."""
+        return self.store.take_slots(run.id, tags, self.owner)
+
+    def release_slots(self, run: ActiveTaskRun) -> None:
+        """Gives a run's slots back, and wakes those of this process that wait for one. Blocks."""
+        run.holds_slots = False
+        self.store.release_slots(run.id)
+        released, self._released = self._released, Latch()
+        released.set()
+
+    def slots_released(self) -> Latch:
+        """Returns a latch that is set when a run of this process gives slots back."""
+        return self._released
+
+    def rename_task_run(self, run: ActiveTaskRun) -> None:
+        """Records the name that a task run was given."""
+        from core_engine.backend.entries import TaskRunUpdated
+
+        self.journal.append(TaskRunUpdated(run.group, run.index, {"name": run.name}))
+
+
+def _found(record: Any, kind: str, id: UUID) -> Any:
+    if record is None:
+        raise ObjectNotFound(f"There is no {kind} with the id {id}.")
+    return record
+
+
+__all__ = ["EmbeddedClient", "get_client"]

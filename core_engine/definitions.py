@@ -1,0 +1,144 @@
+"""What the definitions of flows and tasks have in common: options that are checked, names that are counted."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+from weakref import WeakValueDictionary
+
+from core_engine.exceptions import InvalidNameError
+
+FORBIDDEN_IN_NAMES = "/%&><"
+
+
+class Unset:
+    """Type of ``NOT_SET``: tells an option that was not given from one that was given as None."""
+
+    _only: Unset | None = None
+
+    def __new__(cls) -> Unset:
+        if cls._only is None:
+            cls._only = super().__new__(cls)
+        return cls._only
+
+    def __repr__(self) -> str:
+        return "NOT_SET"
+
+    def __reduce__(self) -> str:
+        return "NOT_SET"
+
+
+NOT_SET: Any = Unset()
+
+
+def given(value: Any, otherwise: Any) -> Any:
+    """Returns `value`, or `otherwise` if the option was not given."""
+    return otherwise if value is NOT_SET else value
+
+
+def check_callable(fn: object, kind: str) -> None:
+    """Raises TypeError unless `fn` can be called."""
+    if not callable(fn):
+        raise TypeError(f"A {kind} is made of a function; {fn!r} ({type(fn).__name__}) cannot be called.")
+
+
+def check_name(name: object, kind: str) -> None:
+    """Checks an explicit name.
+
+    Raises:
+        TypeError: It is not text.
+        InvalidNameError: It holds a character that is not allowed.
+    """
+    if not isinstance(name, str):
+        hint = " Write @flow(...) with keywords, or call the function that makes the name." if callable(name) else ""
+        raise TypeError(f"The parameter 'name' of a {kind} must be a string, not {type(name).__name__}.{hint}")
+    found = [character for character in FORBIDDEN_IN_NAMES if character in name]
+    if found:
+        raise InvalidNameError(f"The name {name!r} holds the character {found[0]!r}, which is not allowed in a {kind}'s name.")
+
+
+def check_run_name(run_name: object, option: str) -> None:
+    """Raises TypeError unless `run_name` is a template, a function or None."""
+    if run_name is not None and not isinstance(run_name, str) and not callable(run_name):
+        raise TypeError(f"{option} must be a string or a function that makes one, not {type(run_name).__name__}.")
+
+
+def check_hooks(hooks: object, option: str) -> list[Callable[..., Any]] | None:
+    """Returns the hooks as a list; None stays None.
+
+    Raises:
+        TypeError: Not an iterable of callables.
+        ValueError: An empty iterable.
+    """
+    if hooks is None:
+        return None
+    if not isinstance(hooks, Iterable) or isinstance(hooks, (str, bytes)):
+        raise TypeError(f"{option} takes a list of functions, not {type(hooks).__name__}. Write {option}=[hook1, hook2].")
+    listed = list(hooks)
+    if not listed:
+        raise ValueError(f"{option} is empty. Give at least one function, or leave the option out.")
+    for hook in listed:
+        if not callable(hook):
+            raise TypeError(f"{option} takes a list of functions; it holds a {type(hook).__name__} ({hook!r}).")
+    return listed
+
+
+def check_timeout(timeout_seconds: float | None) -> float | None:
+    """Returns the limit as a float; None and 0 mean none."""
+    return float(timeout_seconds) if timeout_seconds else None
+
+
+def is_async(fn: Any) -> bool:
+    """Returns whether calling `fn` gives a coroutine."""
+    while hasattr(fn, "func") and not inspect.isfunction(fn):
+        fn = fn.func
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))
+
+
+class Definitions:
+    """The live definitions of one kind, by name, so that a second one under a taken name is noticed."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._known: WeakValueDictionary[str, Any] = WeakValueDictionary()
+
+    def add(self, definition: Any) -> None:
+        """Remembers a definition; warns if another function has its name."""
+        other = self._known.get(definition.name)
+        if other is not None and other.fn is not definition.fn:
+            warnings.warn(
+                f"A {self._kind} named {definition.name!r} is defined already, with another function; this one is at "
+                f"{_place(definition.fn)}. Give one of them another name.",
+                UserWarning,
+                stacklevel=4,
+            )
+        self._known[definition.name] = definition
+
+
+def _place(fn: Any) -> str:
+    try:
+        return f"{inspect.getsourcefile(fn)}:{inspect.getsourcelines(fn)[1]}"
+    except (OSError, TypeError):
+        return "an unknown place"
+
+
+def register(definition: Any, kind: str) -> None:
+    """Adds a definition to the object registry that is active, if one is."""
+    from core_engine.context import ObjectRegistry
+
+    registry = ObjectRegistry.get()
+    if registry is not None:
+        (registry.flows if kind == "flow" else registry.tasks).append(definition)
+
+
+def captures_failure(error: BaseException, fn: Any) -> bool:
+    """Stores a construction error in the active registry if that wants it; returns whether it did."""
+    from core_engine.context import ObjectRegistry
+
+    registry = ObjectRegistry.get()
+    if registry is None or not registry.capture_failures:
+        return False
+    registry.failures.append((error, fn))
+    return True

@@ -1,0 +1,293 @@
+"""What the engine keeps of the runs that it is executing in this process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from core_engine import ids
+from core_engine.concurrency.interrupts import Interrupt
+from core_engine.concurrency.waiting import Latch
+from core_engine.lineage import Lineage
+from core_engine.orchestration.progress import FlowRunProgress, TaskRunProgress
+from core_engine.schemas.records import FlowRun, TaskRun, TaskRunGroup
+from core_engine.schemas.states import COMPLETED, State
+
+if TYPE_CHECKING:
+    from core_engine.client.embedded import EmbeddedClient
+    from core_engine.engine.previous import PreviousRuns
+    from core_engine.engine.run_sets import RunSet, RunSetSummary
+    from core_engine.engine.runners import RunnerSession
+    from core_engine.flows import Flow
+    from core_engine.schemas.states import StateDetails
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+class Executing(Protocol):
+    """User code that is running: a thread's section, a timed call, or a task of an event loop."""
+
+    def interrupt(self, call: Any, exception: type[Interrupt]) -> bool:
+        """Raises `exception` in it if it still runs `call`; returns whether it does."""
+
+
+class ActiveTaskRun(TaskRunProgress):
+    """A task run that is being executed: its progress, and the permit under which its thread decides alone.
+
+    Written by the thread that executes the run; another thread that ends the run in its stead (a deadline, a
+    cancellation) does so under ``flow_run.decisions``.
+    """
+
+    __slots__ = ("cache_key", "flow_run", "group", "index", "name", "position", "run_set", "task_inputs", "worker")
+
+    def __init__(self, flow_run: ActiveFlowRun, group: TaskRunGroup, index: int, state: State) -> None:
+        self.state = state
+        self.run_count = 0
+        self.flow_run_count = 0
+        self.start_time = None
+        self.end_time = None
+        self.total_run_time = 0.0
+        self.execution = 1
+        self.holds_slots = False
+        self.flow_run = flow_run
+        self.group = group
+        self.index = index
+        self.name: str | None = None
+        self.task_inputs: dict[str, Any] | None = None
+        self.worker: str | None = None
+        self.cache_key: str | None = None
+        self.run_set: RunSet | None = None
+        self.position = index
+
+    @property
+    def id(self) -> UUID:
+        return ids.run_id(self.group.prefix, self.index)
+
+    @property
+    def flow_run_id(self) -> UUID:
+        return self.group.flow_run_id
+
+    def executed_by(self, executing: Executing | None) -> None:
+        """Says where the user's function runs, so that it can be interrupted; None: it does not run any more."""
+        run_set = self.run_set
+        if run_set is None:
+            return
+        if executing is None:
+            run_set.executing.pop(self.position, None)
+        else:
+            run_set.executing[self.position] = executing
+
+    def is_cancelled(self) -> bool:
+        """Returns whether somebody asked for the run to be cancelled."""
+        return self.run_set is not None and self.position in self.run_set.cancel_requests
+
+    @property
+    def run_name(self) -> str:
+        return self.name or self.group.run_name(self.index)
+
+    def snapshot(self) -> TaskRun:
+        """Returns the run as users see it, as it stands now."""
+        details: StateDetails | None = self.state._details
+        return task_run_record(
+            self.group,
+            self.index,
+            self.state,
+            name=self.name,
+            task_inputs=self.task_inputs,
+            run_count=self.run_count,
+            flow_run_run_count=self.flow_run_count,
+            start_time=_moment(self.start_time),
+            end_time=_moment(self.end_time),
+            total_run_time=self.total_run_time,
+            worker=self.worker,
+            cache_key=None if details is None else details.cache_key,
+            cache_expiration=None if details is None else details.cache_expiration,
+        )
+
+
+def task_run_record(
+    group: TaskRunGroup,
+    index: int,
+    state: State | None,
+    *,
+    name: str | None = None,
+    task_inputs: dict[str, Any] | None = None,
+    **fields: Any,
+) -> TaskRun:
+    """Makes the record of one run of a group."""
+    return TaskRun(
+        id=ids.run_id(group.prefix, index),
+        name=name or group.run_name(index),
+        flow_run_id=group.flow_run_id,
+        task_key=group.task_key,
+        task_name=group.task_name,
+        dynamic_key=str(group.first_index + index),
+        task_version=group.task_version,
+        tags=set(group.tags),
+        state=state or group.first_state(index),
+        task_inputs={**group.task_inputs, **(task_inputs or {})},
+        policy=group.policy,
+        created=_moment(group.created),
+        expected_start_time=_moment(group.created),
+        is_subflow=group.kind == "subflow",
+        **fields,
+    )
+
+
+class ActiveFlowRun:
+    """A flow run that this process executes: what its tasks need, and what its outcome depends on.
+
+    Any thread that runs the flow's code, or one of its tasks, may use it.
+    ``decisions`` orders the decisions about its runs: a run's state is proposed, decided and appended to the journal
+    under it, so that of two threads that end one run only the first does. ``_lock`` guards the registers below.
+    """
+
+    def __init__(
+        self,
+        flow: Flow[..., Any],
+        flow_run: FlowRun,
+        client: EmbeddedClient,
+        parent: ActiveFlowRun | None = None,
+    ) -> None:
+        self.flow = flow
+        self.record = flow_run
+        self.progress = FlowRunProgress.from_record(flow_run)
+        self.client = client
+        self.parent = parent
+        self.stand_in: ActiveTaskRun | None = None
+        self.woken = Latch()
+        self.children: list[ActiveFlowRun] = []
+        self.decisions = threading.RLock()
+        self.lineage = Lineage()
+        self.dynamic_keys: dict[str, int] = {}
+        self.subflow_states: list[State] = []
+        self.summaries: list[RunSetSummary] = []
+        self.previous: PreviousRuns | None = None
+        self.session: RunnerSession | None = None
+        self.deadline: float | None = None
+        self.fatal: BaseException | None = None
+        self.stopping: BaseException | None = None
+        self.cancelling = False
+        self.named = False
+        self.executing: Executing | None = None
+        self._lock = threading.Lock()
+        self._open: dict[int, RunSet] = {}
+        self._all_ended: Latch | None = None
+
+    @property
+    def id(self) -> UUID:
+        return self.record.id
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt of the flow this is, from 1."""
+        return self.progress.run_count
+
+    def snapshot(self) -> FlowRun:
+        """Returns the run as users see it, as it stands now."""
+        return self.progress.to_record(self.record)
+
+    def reserve(self, task_key: str, count: int) -> int:
+        """Reserves `count` call indices of a task key, and returns the first."""
+        with self._lock:
+            first = self.dynamic_keys.get(task_key, 0)
+            self.dynamic_keys[task_key] = first + count
+        return first
+
+    def begin_attempt(self) -> None:
+        """Forgets what the attempt before gathered: calls are counted anew, and matched with its runs."""
+        with self._lock:
+            self.dynamic_keys.clear()
+            self.subflow_states.clear()
+            self.summaries.clear()
+
+    def opened(self, run_set: RunSet) -> None:
+        with self._lock:
+            self._open[id(run_set)] = run_set
+            self.summaries.append(run_set.summary)
+
+    def ended(self, run_set: RunSet) -> None:
+        """All runs of a set have ended: only its summary is kept."""
+        with self._lock:
+            self._open.pop(id(run_set), None)
+            latch = self._all_ended if not self._open else None
+        if latch is not None:
+            latch.set()
+
+    def open_sets(self) -> list[RunSet]:
+        with self._lock:
+            return list(self._open.values())
+
+    def when_all_ended(self) -> Latch:
+        """Returns a latch that is set when no task run of the flow is left to run."""
+        with self._lock:
+            latch = self._all_ended
+            if latch is None or latch.is_set():
+                latch = self._all_ended = Latch()
+            nothing_open = not self._open
+        if nothing_open:
+            latch.set()
+        return latch
+
+    def futures(self) -> list[Any]:
+        """Returns the futures of the task runs that have not ended."""
+        return [future for run_set in self.open_sets() for future in run_set.futures()]
+
+    def lineage_of(self, value: Any) -> UUID | None:
+        """Returns the task run that a bare value came from, None when unknown."""
+        state = self.lineage.find(value)
+        return None if state is None else state.state_details.task_run_id
+
+    def stop(self, reason: BaseException) -> None:
+        """Stops dispatch here and in the flow runs below; what has not started never will."""
+        with self._lock:
+            if self.stopping is None:
+                self.stopping = reason
+            children = list(self.children)
+        self.woken.set()
+        for child in children:
+            child.stop(reason)
+
+    def not_completed(self) -> Iterator[State]:
+        for summary in self.summaries:
+            yield from summary.not_completed.values()
+        for state in self.subflow_states:
+            if state._type is not COMPLETED:
+                yield state
+
+
+_register_lock = threading.Lock()
+_flow_runs: dict[UUID, ActiveFlowRun] = {}
+
+
+def register(flow_run: ActiveFlowRun) -> None:
+    """Makes a flow run known to the process, for requests from outside and for the progress display."""
+    with _register_lock:
+        _flow_runs[flow_run.id] = flow_run
+    if flow_run.parent is not None:
+        with flow_run.parent._lock:
+            flow_run.parent.children.append(flow_run)
+
+
+def unregister(flow_run: ActiveFlowRun) -> None:
+    with _register_lock:
+        _flow_runs.pop(flow_run.id, None)
+    if flow_run.parent is not None:
+        with flow_run.parent._lock:
+            flow_run.parent.children.remove(flow_run)
+
+
+def active_flow_run(id: UUID) -> ActiveFlowRun | None:
+    """Returns the flow run if this process executes it."""
+    return _flow_runs.get(id)
+
+
+def active_flow_runs() -> list[ActiveFlowRun]:
+    """Returns the flow runs that this process executes, in the order in which they began."""
+    with _register_lock:
+        return list(_flow_runs.values())

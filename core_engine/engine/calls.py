@@ -1,0 +1,138 @@
+"""What a task runner is handed: calls, one by one or in blocks that its workers take from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Coroutine, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from core_engine.concurrency.waiting import step
+from core_engine.engine.run_sets import RunSet
+from core_engine.schemas.states import SCHEDULED, State
+
+if TYPE_CHECKING:
+    from core_engine.engine.active import ActiveTaskRun
+
+
+class TaskCall:
+    """One task run to execute: ``begin_task_run`` with its arguments.
+
+    Called, it gives the coroutine that executes the run and returns its State. ``run`` executes it in this thread,
+    ``arun`` as part of an event loop's task; both hand the state to the engine.
+    """
+
+    __slots__ = ("index", "run_record", "run_set", "worker")
+
+    def __init__(self, run_set: RunSet, index: int) -> None:
+        self.run_set = run_set
+        self.index = index
+        self.run_record: ActiveTaskRun | None = None
+        self.worker: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the task run."""
+        group, index = self.run_set.summary.origin(self.index)
+        return group.run_name(index)
+
+    def __call__(self) -> Coroutine[Any, Any, State]:
+        from core_engine.engine.task_runs import begin_task_run
+
+        run_set = self.run_set
+        run = self.run_record = run_set.activate(self.index)
+        run.worker = self.worker
+        return begin_task_run(
+            task=run_set.task,
+            task_run=run,
+            parameters=run_set.parameters(self.index),
+            wait_for=run_set.wait_for,
+            result_factory=run_set.result_factory,
+            log_prints=run_set.log_prints,
+            settings=run_set.settings,
+        )
+
+    def run(self, worker: str) -> float | None:
+        """Executes the run in this thread.
+
+        Parameters:
+            worker: Name of the worker, kept with the run.
+
+        Returns:
+            None when the worker is done with it; a time (seconds since the epoch) when the runner, being a sequential
+            one, is to run it again.
+        """
+        self.worker = worker
+        try:
+            state = self.run_set.context.copy().run(step, self())
+        except BaseException as exception:  # the run's own crash was recorded on the way; this is its outcome
+            state = self._crashed(exception)
+        return self.report(state)
+
+    async def arun(self, worker: str) -> float | None:
+        """Executes the run as part of this task of the running loop; otherwise as ``run``."""
+        self.worker = worker
+        try:
+            state = await self()
+        except BaseException as exception:
+            state = self._crashed(exception)
+        return self.report(state)
+
+    async def wait_until(self, due: float) -> None:
+        """Waits until the run is due again (seconds since the epoch), or its flow run is being ended."""
+        await self.run_set.flow_run.woken.arrive(max(0.0, due - time.time()))
+
+    def block_until(self, due: float) -> None:
+        """``wait_until`` for a thread."""
+        self.run_set.flow_run.woken.wait(max(0.0, due - time.time()))
+
+    def report(self, state: State) -> float | None:
+        """Hands the run's state to the engine. Returns as ``run``."""
+        if state._type is SCHEDULED and self.run_record is not None:
+            scheduled = state.state_details.scheduled_time
+            due = time.time() if scheduled is None else scheduled.timestamp()
+            if self.run_set.waits_in_place:
+                return due
+            from core_engine.engine.dispatch import dispatch_again
+
+            dispatch_again(self.run_set, self.index, due)
+            return None
+        self.run_set.settle(self.index, state)
+        return None
+
+    def _crashed(self, exception: BaseException) -> State:
+        from core_engine.engine.crashes import crashed_task_state
+
+        return crashed_task_state(self.run_set, self.index, self.run_record, exception)
+
+
+class CallBlock:
+    """Calls of one run set that may be taken by any number of threads.
+
+    Attributes:
+        run_set: Whose calls.
+        asynchronous: Whether the task's function is a coroutine function, to be run on an event loop.
+        in_caller: Whether calls may run in the thread that submits the block, which waits for them (a sync flow).
+    """
+
+    __slots__ = ("_indices", "asynchronous", "in_caller", "run_set", "size")
+
+    def __init__(self, run_set: RunSet, indices: Iterable[int], size: int, in_caller: bool = False) -> None:
+        self.run_set = run_set
+        self.size = size
+        self.asynchronous = run_set.task.isasync
+        self.in_caller = in_caller
+        # The next() of a range's iterator is one bytecode of C: no two threads get the same index.
+        self._indices: Iterator[int] = iter(indices)
+
+    def take(self) -> TaskCall | None:
+        """Returns the next call that nobody has taken, None when there is none left. Any thread."""
+        run_set = self.run_set
+        for index in self._indices:
+            if run_set.states[index] is None:
+                if run_set.flow_run.stopping is not None:
+                    from core_engine.engine.crashes import end_unstarted
+
+                    end_unstarted(run_set, index)
+                    continue
+                return TaskCall(run_set, index)
+        return None

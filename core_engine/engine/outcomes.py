@@ -1,0 +1,50 @@
+"""What a flow run comes to: from what its function returned, and from the runs below it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from core_engine.concurrency.waiting import run_blocking
+from core_engine.engine.inputs import futures_ended, holds_handles, unsettled_futures
+from core_engine.futures import TaskFuture
+from core_engine.lazy_states import StateSequence
+from core_engine.orchestration.aggregate import aggregate_states
+from core_engine.schemas.states import CANCELLED, FAILED, State
+from core_engine.states import return_value_to_state
+from core_engine.utilities.handles import resolve
+
+if TYPE_CHECKING:
+    from core_engine.engine.active import ActiveFlowRun
+
+
+async def flow_outcome(run: ActiveFlowRun, value: Any, result_factory: Any) -> State:
+    """Returns the final state to propose.
+
+    Nothing returned: judged over all task runs and subflows, Completed if there are none. Futures, also nested ones,
+    are replaced by their states; a plain value is the result.
+    """
+    if value is None:
+        return await run_blocking(_judge_all, run, result_factory)
+    if holds_handles(value):
+        await futures_ended(unsettled_futures([value]))
+        value = resolve(value, (TaskFuture,), lambda future, annotations: future._run_set.states[future._index])
+    return await run_blocking(return_value_to_state, value, result_factory)
+
+
+def _judge_all(run: ActiveFlowRun, result_factory: Any) -> State:
+    states = StateSequence.of(run)
+    if not len(states):
+        return State("COMPLETED", data=result_factory.create_result(None))
+    type, message = aggregate_states(states.counts())
+    return State(type, message=message, data=result_factory.create_result(states))
+
+
+def timed_out_state(timeout_seconds: float) -> State:
+    """Returns the state of a flow run whose time was over."""
+    message = f"Flow run exceeded its timeout of {timeout_seconds} seconds."
+    return State(FAILED, name="TimedOut", message=message, data=TimeoutError(message))
+
+
+def cancelled_state() -> State:
+    """Returns the state of a flow run that was asked to cancel."""
+    return State(CANCELLED, message="The flow run was cancelled.")

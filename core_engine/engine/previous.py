@@ -1,0 +1,76 @@
+"""Runs of an earlier attempt of a flow run: matched by task key and call index, reused if they completed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun
+from core_engine.schemas.records import TaskRun, TaskRunGroup
+from core_engine.schemas.states import COMPLETED
+
+if TYPE_CHECKING:
+    from core_engine.engine.run_sets import RunSet
+
+
+class PreviousRuns:
+    """The task runs that a flow run has already, by task key and call index.
+
+    Parameters:
+        groups: Their groups, as recorded.
+        task_runs: Their records by id.
+    """
+
+    def __init__(self, groups: Sequence[TaskRunGroup], task_runs: dict[UUID, TaskRun]) -> None:
+        self._task_runs = task_runs
+        self._places = {
+            (group.task_key, group.first_index + index): (group, index) for group in groups for index in range(group.count)
+        }
+
+    @classmethod
+    def read(cls, store: Any, flow_run_id: UUID) -> PreviousRuns:
+        """Reads the task runs of a flow run. Blocks."""
+        runs = store.read_task_runs(flow_run_id)
+        return cls(store.read_task_groups(flow_run_id), {run.id: run for run in runs})
+
+    def origins(self, group: TaskRunGroup) -> list[tuple[TaskRunGroup, int]] | None:
+        """Returns where each run of a new group is recorded; None when none of them has been recorded before."""
+        places = [
+            self._places.get((group.task_key, group.first_index + index), (group, index)) for index in range(group.count)
+        ]
+        return places if any(place[0] is not group for place in places) else None
+
+    def find(self, group: TaskRunGroup, index: int) -> TaskRun | None:
+        """Returns the record of a run that was made before, None for a new one."""
+        return self._task_runs.get(group.run_id(index))
+
+    def activate(self, flow_run: ActiveFlowRun, group: TaskRunGroup, index: int) -> ActiveTaskRun:
+        """Makes the record under which a run is executed again, as it stands."""
+        record = self.find(group, index)
+        if record is None:
+            return ActiveTaskRun(flow_run, group, index, group.first_state(index))
+        assert record.state is not None
+        state = record.state
+        state._group = group
+        state._index = index
+        run = ActiveTaskRun(flow_run, group, index, state)
+        run.run_count = record.run_count
+        run.flow_run_count = record.flow_run_run_count
+        run.start_time = None if record.start_time is None else record.start_time.timestamp()
+        run.end_time = None if record.end_time is None else record.end_time.timestamp()
+        run.total_run_time = record.total_run_time
+        run.name = record.name
+        return run
+
+    def settle_completed(self, run_set: RunSet) -> None:
+        """Gives runs that completed before, and whose value can be had, the state that they have."""
+        for index in range(run_set.count):
+            group, position = run_set.summary.origin(index)
+            record = self.find(group, position)
+            if record is None or record.state is None or record.state._type is not COMPLETED:
+                continue
+            if getattr(type(record.state._data), "stored", False):
+                record.state._group = group
+                record.state._index = position
+                run_set.settle(index, record.state)

@@ -1,0 +1,88 @@
+"""Requests from other processes (D2): the owner of a flow run looks for them four times a second."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from core_engine.concurrency.loops import engine_loop
+from core_engine.concurrency.threads import service_threads
+
+if TYPE_CHECKING:
+    from core_engine.client.embedded import EmbeddedClient
+    from core_engine.engine.active import ActiveFlowRun
+
+LOOK_SECONDS = 0.25
+
+_logger = logging.getLogger("core_engine.engine")
+
+
+class _Watch:
+    """Looks for requests to the flow runs of one store while there are any. ``_lock`` guards ``_runs``."""
+
+    def __init__(self, client: EmbeddedClient) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+        self._runs: dict[Any, ActiveFlowRun] = {}
+        self._looking = False
+        self._version = -1
+
+    def add(self, run: ActiveFlowRun) -> None:
+        with self._lock:
+            self._runs[run.id] = run
+            start, self._looking = not self._looking, True
+        if start:
+            engine_loop().submit(self._look)
+
+    def remove(self, run: ActiveFlowRun) -> None:
+        with self._lock:
+            self._runs.pop(run.id, None)
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            with self._lock:
+                runs = dict(self._runs)
+                if not runs:
+                    self._looking = False
+                    return
+            try:
+                await service_threads.submit(self._answer, runs).arrive_result()
+            except Exception:
+                _logger.warning("Looking for requests to cancel or pause failed; the next look follows.", exc_info=True)
+
+    def _answer(self, runs: dict[Any, ActiveFlowRun]) -> None:
+        store = self._client.store
+        version = store.data_version()
+        if version == self._version:
+            return
+        self._version = version
+        for request in store.read_requests(list(runs)):
+            run = runs.get(request.run_id)
+            if run is not None and request.kind == "cancel":
+                from core_engine.engine.cancellation import cancel_flow_run
+
+                cancel_flow_run(run)
+            store.finish_request(request.id)
+
+
+_watches: dict[str, _Watch] = {}
+_watches_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def watch_requests(run: ActiveFlowRun) -> Generator[None]:
+    """Answers requests to a flow run while the block lasts."""
+    with _watches_lock:
+        watch = _watches.get(run.client.api_url)
+        if watch is None or watch._client.store is not run.client.store:
+            watch = _watches[run.client.api_url] = _Watch(run.client)
+    watch.add(run)
+    try:
+        yield
+    finally:
+        watch.remove(run)

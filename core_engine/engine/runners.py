@@ -1,0 +1,71 @@
+"""A flow run's task runner: duplicated, started on the engine loop, and stopped whatever happens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core_engine.concurrency.loops import engine_loop
+from core_engine.concurrency.waiting import Latch, Outcome
+
+
+class RunnerSession:
+    """A started task runner; its whole life is one task of the engine loop, as its context manager may require.
+
+    Parameters:
+        runner: The flow's runner; a duplicate of it is started.
+        logger: Of the flow run, for the warning about a runner that cannot be duplicated.
+    """
+
+    def __init__(self, runner: Any, logger: Any) -> None:
+        duplicate = runner.duplicate()
+        if duplicate is NotImplemented:
+            logger.warning(
+                "Task runner %s does not implement `duplicate` and is used itself: concurrent runs of this flow will fail.",
+                type(runner).__name__,
+            )
+            duplicate = runner
+        self.runner = duplicate
+        self._stop = Latch()
+        self._started: Outcome[None] = Outcome()
+        self._ended: Outcome[None] | None = None
+        self._local: RunnerSession | None = None
+        self._logger = logger
+
+    async def start(self) -> None:
+        """Starts the runner.
+
+        Raises:
+            Exception: What its start raised.
+        """
+        self._ended = engine_loop().submit(self._live)
+        await self._started.arrive_result()
+
+    async def _live(self) -> None:
+        try:
+            async with self.runner.start():
+                self._started.give(None)
+                await self._stop
+        except BaseException as error:
+            if self._started.is_set():
+                raise
+            self._started.fail(error)
+
+    async def stop(self) -> None:
+        """Stops the runner and what was started beside it; waits until it has stopped."""
+        if self._local is not None:
+            await self._local.stop()
+        self._stop.set()
+        if self._ended is not None:
+            await self._ended.arrive_result()
+
+    async def local_runner(self) -> Any:
+        """Returns a runner that runs calls in this process: the flow's own, or a concurrent one beside it (D18)."""
+        if self.runner.shares_memory:
+            return self.runner
+        if self._local is None:
+            from core_engine.task_runners import get_task_runner
+
+            local = RunnerSession(get_task_runner("concurrent")(), self._logger)
+            await local.start()
+            self._local = local
+        return self._local.runner

@@ -1,0 +1,102 @@
+"""Concurrency limits by tag: slots are taken before a run goes to its runner, and given back when it leaves Running."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from core_engine.concurrency.loops import engine_loop
+from core_engine.concurrency.waiting import run_blocking
+from core_engine.orchestration.facts import SlotAnswer, SlotOutcome
+
+if TYPE_CHECKING:
+    from core_engine.engine.run_sets import RunSet
+
+LOOK_AGAIN_SECONDS = 0.25
+
+
+class SlotGate:
+    """Lets runs of one run set through as slots become free, in order.
+
+    ``_lock`` guards ``_waiting``: any thread may submit, and the engine loop looks again.
+
+    Parameters:
+        run_set: The runs.
+        tags: Those of their tags that have a limit.
+    """
+
+    def __init__(self, run_set: RunSet, tags: frozenset[str]) -> None:
+        self._run_set = run_set
+        self._tags = tags
+        self._waiting: deque[int] = deque()
+        self._lock = threading.Lock()
+        self._looking = False
+
+    async def submit(self, indices: Sequence[int]) -> None:
+        """Takes runs; each goes to the runner when it holds its slots. Waits for that if the runner is sequential."""
+        if self._run_set.waits_in_place:
+            for index in indices:
+                await self._submit_in_place(index)
+            return
+        with self._lock:
+            self._waiting.extend(indices)
+            start, self._looking = not self._looking, True
+        if start:
+            engine_loop().submit(self._let_through)
+
+    async def _submit_in_place(self, index: int) -> None:
+        while not await self._try(index):
+            if self._run_set.flow_run.stopping is not None:
+                return
+            await self._run_set.flow_run.woken.arrive(LOOK_AGAIN_SECONDS)
+
+    async def _let_through(self) -> None:
+        """Tries the waiting runs in turn until none waits. On the engine loop."""
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._looking = False
+                    return
+                index = self._waiting[0]
+            if self._run_set.states[index] is not None or await self._try(index):
+                with self._lock:
+                    self._waiting.popleft()
+            else:
+                await self._run_set.flow_run.client.slots_released().arrive(LOOK_AGAIN_SECONDS)
+
+    async def _try(self, index: int) -> bool:
+        """Takes the slots of one run and submits it; returns whether the run is dealt with."""
+        from core_engine.engine.crashes import end_unstarted
+        from core_engine.engine.dispatch import submit_granted
+
+        run_set = self._run_set
+        if run_set.flow_run.stopping is not None:
+            if run_set.states[index] is None:
+                end_unstarted(run_set, index)
+            return True
+        run = run_set.activate(index)
+        answer: SlotAnswer = await run_blocking(run_set.flow_run.client.take_slots, run, self._tags)
+        if answer.outcome is SlotOutcome.FULL:
+            run_set.active.pop(index, None) if run.run_count == 0 else None
+            return False
+        if answer.outcome is SlotOutcome.ZERO:
+            self._refuse(index, answer)
+            return True
+        run.holds_slots = True
+        await submit_granted(run_set, (index,), 1)
+        return True
+
+    def _refuse(self, index: int, answer: SlotAnswer) -> None:
+        """A limit of 0 aborts the run: it stays Pending, and says why."""
+        from core_engine.logging import task_run_logger
+        from core_engine.schemas.states import PENDING, State
+
+        run = self._run_set.activate(index)
+        message = f"The concurrency limit of tag {answer.tag!r} is 0: the run cannot start."
+        task_run_logger(run.snapshot(), log_sink=run.flow_run.client.log_sink).warning(message)
+        from core_engine.engine.proposals import decide_task
+
+        decide_task(run, State(PENDING, name="NotReady", message=message), force=True)
+        self._run_set.settle(index, run.state)

@@ -1,0 +1,48 @@
+"""Parameters as they are stored: JSON, with a placeholder where JSON cannot say it, and secrets masked (D32)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from core_engine.utilities.secret_names import SECRET_MASK, is_secret_name
+
+_PLAIN = (str, int, float, bool, type(None))
+LONGEST_TEXT = 100_000
+
+
+def stored_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what stands in the record for each parameter."""
+    return {name: SECRET_MASK if is_secret_name(name) else _stored(name, value) for name, value in parameters.items()}
+
+
+def _stored(name: str, value: Any) -> Any:
+    if type(value) in _PLAIN:
+        return value if not isinstance(value, float) or value == value and abs(value) != float("inf") else str(value)
+    try:
+        return json.loads(_as_json(value))
+    except Exception as error:
+        logging.getLogger("core_engine.engine").debug(
+            "The parameter %r cannot be stored as JSON (%s); a placeholder is stored.", name, error
+        )
+        return f"<{type(value).__name__}>"
+
+
+def _as_json(value: Any) -> str:
+    try:
+        return json.dumps(_masked(value), allow_nan=False)
+    except (TypeError, ValueError):
+        from pydantic_core import to_json
+
+        return to_json(value).decode()
+
+
+def _masked(value: Any) -> Any:
+    """Masks what stands under secret names in nested mappings."""
+    if isinstance(value, dict):
+        return {key: SECRET_MASK if isinstance(key, str) and is_secret_name(key) else _masked(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [_masked(member) for member in value]
+    return value

@@ -1,0 +1,245 @@
+"""Calls of tasks: from ``task(...)``, ``submit`` and ``map`` to a run set that is dispatched."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from core_engine import ids
+from core_engine.backend.entries import TaskRunsCreated
+from core_engine.concurrency.waiting import run_blocking, step
+from core_engine.context import FlowRunContext, TagsContext, TaskRunContext
+from core_engine.engine.dispatch import dispatch
+from core_engine.engine.inputs import holds_handles, inputs_by_parameter
+from core_engine.engine.run_sets import RunSet
+from core_engine.exceptions import MissingContextError
+from core_engine.futures import TaskFuture
+from core_engine.lineage import link_handed_over
+from core_engine.schemas.records import TaskRunGroup
+from core_engine.settings import get_settings_context
+from core_engine.states import read_state_result
+
+if TYPE_CHECKING:
+    from core_engine.engine.active import ActiveFlowRun
+    from core_engine.tasks import Task
+
+# Asks for a run in the flow's process, whatever the flow's runner is (D18).
+local_task_runner: Any = object()
+
+
+def enter_task_run_engine(
+    task: Task[..., Any],
+    parameters: dict[str, Any],
+    wait_for: Iterable[Any] | None,
+    return_type: str,
+    task_runner: Any,
+    mapped: bool,
+) -> Any:
+    """What a task's call, `submit` and `map` call.
+
+    Parameters:
+        task: The task.
+        parameters: Bound to its signature; for a map without defaults.
+        wait_for: Upstreams without data; None: none.
+        return_type: "future", "state" or "result".
+        task_runner: Where to run; None: on the flow's runner.
+        mapped: Whether to make a run for each position of the iterable parameters.
+
+    Returns:
+        What `return_type` says, of each run if `mapped`; an awaitable of it if both task and flow are async.
+
+    Raises:
+        RuntimeError: Outside a flow run, or inside a task.
+        TimeoutError: The flow run's time is over.
+    """
+    context = FlowRunContext.get()
+    if TaskRunContext.get() is not None:
+        raise RuntimeError(
+            f"Task {task.name!r} was called inside a task, and tasks cannot run tasks. Make the outer one a flow "
+            f"(a subflow), or call the plain function with {task.name}.fn()."
+        )
+    if context is None or context.run is None:
+        raise RuntimeError(
+            f"Task {task.name!r} was called outside a flow, and tasks run only inside one. "
+            f"To call the plain function, write {task.name}.fn()."
+        )
+    flow_run = context.run
+    _check_going_on(flow_run)
+    if wait_for is not None:
+        wait_for = [wait_for] if isinstance(wait_for, TaskFuture) else list(wait_for)
+    if mapped:
+        from core_engine.engine.maps import begin_task_map
+
+        begin = begin_task_map(task, context, parameters, wait_for, return_type, task_runner)
+    else:
+        begin = get_task_call_return_value(task, context, parameters, wait_for, return_type, task_runner)
+    if task.isasync and context.flow.isasync:
+        return begin
+    return step(begin)
+
+
+def _check_going_on(flow_run: ActiveFlowRun) -> None:
+    """Raises what ends the flow run, if it is being ended: no further task run starts."""
+    if flow_run.stopping is not None:
+        from core_engine.engine.cancellation import FlowRunCancelled
+
+        if isinstance(flow_run.stopping, FlowRunCancelled):
+            raise FlowRunCancelled
+        raise RuntimeError("The flow run is being ended; it starts no further task runs.") from flow_run.stopping
+    if flow_run.deadline is not None and time.monotonic() >= flow_run.deadline:
+        raise TimeoutError("The flow run's time is over; it starts no further task runs.")
+
+
+async def get_task_call_return_value(
+    task: Task[..., Any],
+    flow_run_context: FlowRunContext,
+    parameters: dict[str, Any],
+    wait_for: Sequence[Any] | None,
+    return_type: str,
+    task_runner: Any,
+    extra_task_inputs: Mapping[str, Any] | None = None,
+) -> Any:
+    """Makes the future of one run, and returns it, or waits for the run's state or result; see `enter_task_run_engine`."""
+    future = await create_task_run_future(
+        task, flow_run_context, parameters, wait_for, task_runner, extra_task_inputs, waits=return_type != "future"
+    )
+    if return_type == "future":
+        return future
+    state = await future._arrive()
+    if return_type == "state":
+        return state
+    if return_type != "result":
+        raise ValueError(f"return_type must be 'future', 'state' or 'result', not {return_type!r}.")
+    assert state is not None
+    value = await run_blocking(read_state_result, state)
+    link_handed_over(state, value)
+    return value
+
+
+async def create_task_run_future(
+    task: Task[..., Any],
+    flow_run_context: FlowRunContext,
+    parameters: dict[str, Any],
+    wait_for: Sequence[Any] | None,
+    task_runner: Any,
+    extra_task_inputs: Mapping[str, Any] | None = None,
+    waits: bool = False,
+) -> TaskFuture[Any]:
+    """Makes a run of a task and its future, and sends the run on its way.
+
+    Parameters as `enter_task_run_engine`; `extra_task_inputs` are upstream runs beside those in the parameters, and
+    `waits` tells whether the caller waits for the run.
+    """
+    run_set = create_run_set(
+        task,
+        flow_run_context,
+        shared=parameters,
+        columns={},
+        count=1,
+        wait_for=wait_for,
+        task_inputs={**inputs_by_parameter(parameters, wait_for), **(extra_task_inputs or {})},
+        is_map=False,
+    )
+    future: TaskFuture[Any] = TaskFuture(run_set, 0)
+    await create_task_run_then_submit(run_set, flow_run_context, task_runner)
+    return future
+
+
+async def create_task_run_then_submit(run_set: RunSet, flow_run_context: FlowRunContext, task_runner: Any) -> None:
+    """Sends a run set to a task runner; None: the flow's. A run that is final already (a re-run) keeps its state."""
+    previous = run_set.flow_run.previous
+    if previous is not None:
+        previous.settle_completed(run_set)
+    session = run_set.flow_run.session
+    assert session is not None
+    if task_runner is None:
+        runner = session.runner
+    elif task_runner is local_task_runner:
+        runner = await session.local_runner()
+    else:
+        runner = task_runner
+    await dispatch(run_set, runner)
+
+
+def create_run_set(
+    task: Task[..., Any],
+    context: FlowRunContext,
+    *,
+    shared: dict[str, Any],
+    columns: Mapping[str, Sequence[Any]],
+    count: int,
+    wait_for: Sequence[Any] | None,
+    task_inputs: Mapping[str, Any],
+    is_map: bool,
+) -> RunSet:
+    """Makes the runs of one call, submit or map: reserves their keys, records them in one journal entry."""
+    from core_engine.results import ResultFactory
+
+    flow_run: ActiveFlowRun = context.run
+    group = TaskRunGroup(
+        prefix=ids.new_prefix(),
+        flow_run_id=flow_run.id,
+        task_key=task.task_key,
+        task_name=task.name,
+        created=time.time(),
+        first_index=flow_run.reserve(task.task_key, count),
+        count=count,
+        is_map=is_map,
+        task_version=task.version,
+        tags=frozenset(task.tags | TagsContext.get().current_tags),
+        policy=task.policy,
+        task_inputs=task_inputs,
+    )
+    origins = None
+    if flow_run.previous is not None:
+        origins = flow_run.previous.origins(group)
+    run_set = RunSet(
+        flow_run,
+        task,
+        group,
+        shared=shared,
+        columns=columns,
+        wait_for=wait_for,
+        has_handles=_needs_resolving(shared, columns, wait_for),
+        result_factory=ResultFactory.from_task(task),
+        log_prints=context.log_prints if task.log_prints is None else task.log_prints,
+        settings=get_settings_context(),
+        asynchronous=task.isasync and context.flow.isasync,
+        origins=origins,
+    )
+    run_set.in_caller = not context.flow.isasync
+    if origins is None or any(origin[0] is group for origin in origins):
+        flow_run.client.journal.append(TaskRunsCreated(group))
+    _log_created(run_set)
+    flow_run.opened(run_set)
+    return run_set
+
+
+def _needs_resolving(
+    shared: Mapping[str, Any], columns: Mapping[str, Sequence[Any]], wait_for: Sequence[Any] | None
+) -> bool:
+    if wait_for:
+        return True
+    return any(holds_handles(value) for value in shared.values()) or any(
+        holds_handles(value) for values in columns.values() for value in values
+    )
+
+
+def _log_created(run_set: RunSet) -> None:
+    from core_engine.logging import get_run_logger
+
+    group = run_set.group
+    with contextlib.suppress(MissingContextError):
+        logger = get_run_logger()
+        if not group.is_map:
+            logger.info("Created task run '%s' for task '%s'", group.run_name(0), group.task_name)
+        elif group.count:
+            first, last = group.run_name(0), group.run_name(group.count - 1)
+            logger.info("Created %d task runs '%s' to '%s' for task '%s'", group.count, first, last, group.task_name)
+
+
+def materialised(value: Any) -> Any:
+    """Returns an iterator's values as a list, anything else as it is."""
+    return list(value) if isinstance(value, Iterator) else value

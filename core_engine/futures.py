@@ -1,0 +1,266 @@
+"""Handles to task runs."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from uuid import UUID
+
+from core_engine import ids
+from core_engine.schemas.states import State
+
+if TYPE_CHECKING:
+    from core_engine.engine.run_sets import RunSet
+    from core_engine.schemas.records import TaskRun
+    from core_engine.tasks import Task
+
+R = TypeVar("R")
+
+
+class TaskFuture(Generic[R]):
+    """A handle to a task run that `submit` or `map` made.
+
+    In an async flow the methods of an async task's future return awaitables; otherwise they block and return values.
+    A future of one run equals another of it.
+    """
+
+    __slots__ = ("__weakref__", "_index", "_run_set")
+
+    def __init__(self, run_set: RunSet, index: int) -> None:
+        self._run_set = run_set
+        self._index = index
+
+    @property
+    def task(self) -> Task[..., Any]:
+        return self._run_set.task
+
+    @property
+    def name(self) -> str:
+        """The task run's name."""
+        group, index = self._run_set.summary.origin(self._index)
+        return group.run_name(index)
+
+    @property
+    def key(self) -> str:
+        """A text that is unique to the run."""
+        return f"{self._run_set.task.name}-{self.task_run_id.hex}"
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether ``wait``, ``result`` and ``get_state`` are to be awaited."""
+        return self._run_set.asynchronous
+
+    @property
+    def task_run_id(self) -> UUID:
+        group, index = self._run_set.summary.origin(self._index)
+        return ids.run_id(group.prefix, index)
+
+    @property
+    def task_run(self) -> TaskRun:
+        """The run's record, as far as this process has it; ``get_state`` reads the store."""
+        return self._run_set.task_run(self._index)
+
+    @property
+    def state(self) -> State:
+        """The run's state as this process knows it: its outcome if it may be seen, else its first state."""
+        committed = self._run_set.committed_state(self._index)
+        if committed is not None:
+            return committed
+        group, index = self._run_set.summary.origin(self._index)
+        return group.first_state(index)
+
+    def wait(self, timeout: float | None = None) -> State | None:
+        """Waits for the run to end.
+
+        Parameters:
+            timeout: Seconds; None waits without a limit.
+
+        Returns:
+            The final state, or None at the timeout; an awaitable of it if ``asynchronous``.
+        """
+        if self.asynchronous:
+            return cast("State | None", self._arrive(timeout))
+        return self._wait(timeout)
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
+        """Waits for the run to end and returns its value.
+
+        Parameters:
+            timeout: Seconds; None waits without a limit.
+            raise_on_failure: False returns the exception of a run that did not complete instead of raising it.
+
+        Returns:
+            The value; an awaitable of it if ``asynchronous``.
+
+        Raises:
+            TimeoutError: The run did not end in time.
+            Exception: What the task raised.
+        """
+        if self.asynchronous:
+            return cast(R, self._arrive_result(timeout, raise_on_failure))
+        return cast(R, self._value(self._in_time(self._wait(timeout), timeout), raise_on_failure))
+
+    def get_state(self) -> State:
+        """Reads the run's current state, which need not be final, from the store; an awaitable if ``asynchronous``."""
+        from core_engine.concurrency.waiting import step
+
+        return cast(State, self._read_state() if self.asynchronous else step(self._read_state()))
+
+    def cancel(self) -> bool:
+        """Asks for the run to be cancelled. A run that has ended stays as it is.
+
+        Returns:
+            Whether the run had not ended yet.
+        """
+        from core_engine.engine.cancellation import cancel_task_run
+
+        return cancel_task_run(self._run_set, self._index)
+
+    # Waiting ----------------------------------------------------------------------------------------------------------
+
+    def _wait(self, timeout: float | None = None) -> State | None:
+        state = self._run_set.committed_state(self._index)
+        if state is None and self._run_set.durably_ended(self._index).wait(timeout):
+            state = self._run_set.recorded_state(self._index)
+        return state
+
+    async def _arrive(self, timeout: float | None = None) -> State | None:
+        state = self._run_set.committed_state(self._index)
+        if state is None and await self._run_set.durably_ended(self._index).arrive(timeout):
+            state = self._run_set.recorded_state(self._index)
+        return state
+
+    async def _arrive_result(self, timeout: float | None, raise_on_failure: bool) -> Any:
+        from core_engine.concurrency.waiting import run_blocking
+        from core_engine.lineage import link_handed_over
+        from core_engine.states import read_state_result
+
+        state = self._in_time(await self._arrive(timeout), timeout)
+        value = await run_blocking(read_state_result, state, raise_on_failure)
+        link_handed_over(state, value)
+        return value
+
+    def _in_time(self, state: State | None, timeout: float | None) -> State:
+        if state is None:
+            raise TimeoutError(f"Task run {self.name!r} did not end within {timeout} seconds.")
+        return state
+
+    def _value(self, state: State, raise_on_failure: bool) -> Any:
+        from core_engine.lineage import link_handed_over
+        from core_engine.states import read_state_result
+
+        value = read_state_result(state, raise_on_failure)
+        link_handed_over(state, value)
+        return value
+
+    async def _read_state(self) -> State:
+        run = await self._run_set.flow_run.client.read_task_run(self.task_run_id)
+        assert run.state is not None
+        return run.state
+
+    # As a value -------------------------------------------------------------------------------------------------------
+
+    def __bool__(self) -> bool:
+        warnings.warn(
+            f"The future of task run {self.name!r} was tested for truth, which is always true. "
+            "Its result was probably meant: future.result().",
+            UserWarning,
+            stacklevel=2,
+        )
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TaskFuture) and other._run_set is self._run_set and other._index == self._index
+
+    def __hash__(self) -> int:
+        return hash((id(self._run_set), self._index))
+
+    def __repr__(self) -> str:
+        return f"TaskFuture({self.name!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A future that is pickled arrives as the state of its run, once that is final."""
+        state = self._wait()
+        return _arrived, (state,)
+
+
+def _arrived(state: State) -> State:
+    return state
+
+
+def as_completed(futures: Iterable[TaskFuture[R]], timeout: float | None = None) -> AsCompleted[R]:
+    """Yields futures in the order in which their runs end, with `for` or `async for`.
+
+    Parameters:
+        futures: The futures, each yielded once.
+        timeout: Seconds for all of them together; None means no limit.
+
+    Raises:
+        TimeoutError: When iterating, that some did not end in time.
+    """
+    return AsCompleted(futures, timeout)
+
+
+class AsCompleted(Generic[R]):
+    """The iterator that ``as_completed`` returns."""
+
+    def __init__(self, futures: Iterable[TaskFuture[R]], timeout: float | None) -> None:
+        unique = list(dict.fromkeys(futures))
+        self._remaining = len(unique)
+        self._timeout = timeout
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._ended: SimpleQueue[TaskFuture[R]] = SimpleQueue()
+        for future in unique:
+            future._run_set.durably_ended(future._index).add_callback(self._put(future))
+
+    def _put(self, future: TaskFuture[R]) -> Callable[[], object]:
+        return lambda: self._ended.put(future)
+
+    def _left(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def __iter__(self) -> Iterator[TaskFuture[R]]:
+        while self._remaining:
+            try:
+                future = self._ended.get(timeout=self._left())
+            except Empty:
+                raise TimeoutError(f"{self._remaining} task runs did not end within {self._timeout} seconds.") from None
+            self._remaining -= 1
+            yield future
+
+    async def __aiter__(self) -> AsyncIterator[TaskFuture[R]]:
+        from core_engine.concurrency.waiting import run_blocking
+
+        iterator = iter(self)
+        end = object()
+        while (future := await run_blocking(next, iterator, end)) is not end:
+            yield cast("TaskFuture[R]", future)
+
+
+def resolve_futures_to_states(expr: Any) -> Any:
+    """Returns `expr` with its futures, at any depth, replaced by their final states; blocks until they have ended."""
+    from core_engine.utilities.handles import resolve
+
+    return resolve(expr, (TaskFuture,), lambda future, annotations: future._wait())
+
+
+def resolve_futures_to_data(expr: Any, raise_on_failure: bool = True) -> Any:
+    """Returns `expr` with its futures, at any depth, replaced by their values; blocks until they have ended.
+
+    Raises:
+        Exception: What a task failed with, unless `raise_on_failure` is False, when it stands in the value's place.
+    """
+    from core_engine.utilities.handles import resolve
+
+    def value(future: TaskFuture[Any], annotations: object) -> Any:
+        return future._value(future._in_time(future._wait(), None), raise_on_failure)
+
+    return resolve(expr, (TaskFuture,), value)
+
+
+def wait_for_all(futures: Sequence[TaskFuture[Any]]) -> list[State]:
+    """Blocks until all runs have ended; returns their final states in order."""
+    return [future._in_time(future._wait(), None) for future in futures]

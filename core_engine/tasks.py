@@ -1,0 +1,402 @@
+"""Tasks: functions with a policy."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
+
+from core_engine.definitions import (
+    NOT_SET,
+    Definitions,
+    captures_failure,
+    check_callable,
+    check_hooks,
+    check_run_name,
+    check_timeout,
+    given,
+    is_async,
+    register,
+)
+from core_engine.schemas.records import TaskPolicy
+from core_engine.utilities.callables import CallSignature, callable_name
+
+if TYPE_CHECKING:
+    from core_engine.context import TaskRunContext
+    from core_engine.futures import TaskFuture
+    from core_engine.schemas.states import State
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+MOST_RETRY_DELAYS = 50
+
+__all__ = ["Task", "exponential_backoff", "task", "task_input_hash"]
+
+_definitions = Definitions("task")
+
+
+def task_input_hash(context: TaskRunContext, arguments: dict[str, Any]) -> str | None:
+    """A cache key of the task, its code and its arguments.
+
+    Parameters:
+        context: The context of the run.
+        arguments: The run's parameters, resolved.
+
+    Returns:
+        The key, or None (which means: do not cache) when the arguments can be neither written as JSON nor pickled.
+    """
+    from core_engine.utilities.hashing import function_digest, hash_objects
+
+    return hash_objects(context.task.task_key, function_digest(context.task.fn), arguments)
+
+
+def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
+    """Returns what gives, for a number of retries, the delays ``backoff_factor * 1, 2, 4, ...`` in seconds."""
+
+    def delays(retries: int) -> list[float]:
+        return [backoff_factor * 2**retry for retry in range(min(retries, MOST_RETRY_DELAYS))]
+
+    return delays
+
+
+class Task(Generic[P, R]):
+    """A function with a policy; calls of it inside a flow are orchestrated task runs.
+
+    Parameters:
+        fn: The function, sync or async.
+        name: None: the function's name.
+        description: None: its cleaned docstring.
+        tags: Tags of every run.
+        version: Any text; None: none.
+        cache_key_fn: ``f(context, parameters)`` gives the key under which a completed run serves others; None: no caching.
+        cache_expiration: How long it serves; None: for ever.
+        task_run_name: A template over the parameters, or a function without arguments; None: name and call index.
+        retries: How often a failed run is tried again; None: the setting TASK_DEFAULT_RETRIES.
+        retry_delay_seconds: Seconds before each retry: a number, a list (the last repeats), or a function from the
+            number of retries to a list; None: the setting TASK_DEFAULT_RETRY_DELAY_SECONDS.
+        retry_jitter_factor: Up to which part of itself a delay is lengthened at random; None: not.
+        persist_result: Whether results are kept in storage; None: decided by what the run needs.
+        result_storage, result_serializer, result_storage_key: Where and how; None: as the flow's.
+        cache_result_in_memory: False gives memory free as soon as a result is persisted.
+        timeout_seconds: Limit of one execution; None or 0: none.
+        log_prints: Whether ``print`` logs; None: as the flow.
+        refresh_cache: True runs although a cached result exists; None: the setting TASKS_REFRESH_CACHE.
+        on_completion, on_failure: Hooks ``f(task, task_run, state)``, called in order after the final state.
+        viz_return_value: Accepted for the vocabulary's sake; nothing here uses it.
+
+    Raises:
+        TypeError: `fn` is no function, or an option has a wrong type.
+        ReservedArgumentError: A parameter has a name that calls use themselves.
+        ValueError: More than 50 retry delays, or a negative jitter factor.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        name: str | None = None,
+        description: str | None = None,
+        tags: Iterable[str] | None = None,
+        version: str | None = None,
+        cache_key_fn: Callable[[TaskRunContext, dict[str, Any]], str | None] | None = None,
+        cache_expiration: timedelta | None = None,
+        task_run_name: Callable[[], str] | str | None = None,
+        retries: int | None = None,
+        retry_delay_seconds: float | list[float] | Callable[[int], list[float]] | None = None,
+        retry_jitter_factor: float | None = None,
+        persist_result: bool | None = None,
+        result_storage: Any = None,
+        result_storage_key: str | None = None,
+        result_serializer: Any = None,
+        cache_result_in_memory: bool = True,
+        timeout_seconds: float | None = None,
+        log_prints: bool | None = None,
+        refresh_cache: bool | None = None,
+        on_completion: list[Callable[..., Any]] | None = None,
+        on_failure: list[Callable[..., Any]] | None = None,
+        viz_return_value: Any = None,
+    ) -> None:
+        check_callable(fn, "task")
+        check_run_name(task_run_name, "task_run_name")
+        self.on_completion = check_hooks(on_completion, "on_completion")
+        self.on_failure = check_hooks(on_failure, "on_failure")
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.isasync = is_async(fn)
+        self.signature = CallSignature.of(fn)
+        self.signature.check_reserved_names()
+        self.name = name or callable_name(fn)
+        self.description = description or _docstring(fn)
+        self.task_key = _task_key(fn)
+        self.tags = set(tags or ())
+        self.version = version
+        self.cache_key_fn = cache_key_fn
+        self.cache_expiration = cache_expiration
+        self.task_run_name = task_run_name
+        self.retries = _default(retries, "task_default_retries")
+        self.retry_delay_seconds = _delays(
+            _default(retry_delay_seconds, "task_default_retry_delay_seconds"), self.retries
+        )
+        self.retry_jitter_factor = _jitter(retry_jitter_factor)
+        self.persist_result = persist_result
+        self.result_storage = result_storage
+        self.result_storage_key = result_storage_key
+        self.result_serializer = result_serializer
+        self.cache_result_in_memory = cache_result_in_memory
+        self.timeout_seconds = check_timeout(timeout_seconds)
+        self.log_prints = log_prints
+        self.refresh_cache = refresh_cache
+        self.viz_return_value = viz_return_value
+        _definitions.add(self)
+        register(self, "task")
+
+    @property
+    def policy(self) -> TaskPolicy:
+        """What the rules of orchestration need to know."""
+        delays = self.retry_delay_seconds
+        return TaskPolicy(
+            retries=self.retries,
+            retry_delays=tuple(delays) if isinstance(delays, list) else (delays,),
+            retry_jitter_factor=self.retry_jitter_factor,
+            timeout_seconds=self.timeout_seconds,
+            refresh_cache=self._refreshes(),
+            cache_expiration_seconds=None if self.cache_expiration is None else self.cache_expiration.total_seconds(),
+        )
+
+    def _refreshes(self) -> bool:
+        if self.refresh_cache is not None:
+            return self.refresh_cache
+        if self.cache_key_fn is None:
+            return False
+        from core_engine.settings import get_current_settings
+
+        return get_current_settings().tasks_refresh_cache
+
+    def with_options(
+        self,
+        *,
+        name: str | None = NOT_SET,
+        description: str | None = NOT_SET,
+        tags: Iterable[str] | None = NOT_SET,
+        cache_key_fn: Callable[[TaskRunContext, dict[str, Any]], str | None] | None = NOT_SET,
+        task_run_name: Callable[[], str] | str | None = NOT_SET,
+        cache_expiration: timedelta | None = NOT_SET,
+        retries: int | None = NOT_SET,
+        retry_delay_seconds: float | list[float] | Callable[[int], list[float]] | None = NOT_SET,
+        retry_jitter_factor: float | None = NOT_SET,
+        persist_result: bool | None = NOT_SET,
+        result_storage: Any = NOT_SET,
+        result_serializer: Any = NOT_SET,
+        result_storage_key: str | None = NOT_SET,
+        cache_result_in_memory: bool | None = NOT_SET,
+        timeout_seconds: float | None = NOT_SET,
+        log_prints: bool | None = NOT_SET,
+        refresh_cache: bool | None = NOT_SET,
+        on_completion: list[Callable[..., Any]] | None = NOT_SET,
+        on_failure: list[Callable[..., Any]] | None = NOT_SET,
+        viz_return_value: Any = NOT_SET,
+    ) -> Task[P, R]:
+        """Returns a new task of the same function. Options that are not given keep their value; the parameters are
+        those of Task, without the version."""
+        return Task(
+            self.fn,
+            name=given(name, self.name) or self.name,
+            description=given(description, self.description) or self.description,
+            tags=set(given(tags, self.tags) or ()),
+            version=self.version,
+            cache_key_fn=given(cache_key_fn, self.cache_key_fn),
+            cache_expiration=given(cache_expiration, self.cache_expiration),
+            task_run_name=given(task_run_name, self.task_run_name),
+            retries=given(retries, self.retries),
+            retry_delay_seconds=given(retry_delay_seconds, self.retry_delay_seconds),
+            retry_jitter_factor=given(retry_jitter_factor, self.retry_jitter_factor),
+            persist_result=given(persist_result, self.persist_result),
+            result_storage=given(result_storage, self.result_storage),
+            result_storage_key=given(result_storage_key, self.result_storage_key),
+            result_serializer=given(result_serializer, self.result_serializer),
+            cache_result_in_memory=cast(
+                bool, self.cache_result_in_memory if cache_result_in_memory in (NOT_SET, None) else cache_result_in_memory
+            ),
+            timeout_seconds=given(timeout_seconds, self.timeout_seconds),
+            log_prints=given(log_prints, self.log_prints),
+            refresh_cache=given(refresh_cache, self.refresh_cache),
+            on_completion=given(on_completion, self.on_completion),
+            on_failure=given(on_failure, self.on_failure),
+            viz_return_value=given(viz_return_value, self.viz_return_value),
+        )
+
+    # How a task is used -------------------------------------------------------------------------------------------------
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+
+    @overload
+    def __call__(self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any) -> State: ...
+
+    @overload
+    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
+
+    def __call__(
+        self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """Runs the task now, in the flow's process, and returns its result (`return_state`: its final State).
+
+        Parameters:
+            wait_for: Upstreams without data, which must complete first; None: none.
+
+        Raises:
+            RuntimeError: Outside a flow, or inside a task.
+            ParameterBindError: The arguments do not fit the function.
+            Exception: What the task failed with, unless `return_state`.
+        """
+        return self._enter(args, kwargs, wait_for, "state" if return_state else "result", immediately=True)
+
+    def _run(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
+        """The old spelling of a call with ``return_state=True``."""
+        return self._enter(args, kwargs, wait_for, "state", immediately=True)
+
+    @overload
+    def submit(self: Task[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Awaitable[TaskFuture[T]]: ...
+
+    @overload
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]: ...
+
+    @overload
+    def submit(self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any) -> State: ...
+
+    @overload
+    def submit(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> TaskFuture[R]: ...
+
+    def submit(
+        self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
+    ) -> Any:
+        """Submits a run to the flow's task runner and returns its TaskFuture at once.
+
+        With `return_state` it waits and returns the final State. Otherwise as a call.
+        """
+        return self._enter(args, kwargs, wait_for, "state" if return_state else "future")
+
+    @overload
+    def map(self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any) -> list[State]: ...
+
+    @overload
+    def map(
+        self: Task[Concatenate[Any, ...], Awaitable[T]], *args: Any, **kwargs: Any
+    ) -> Awaitable[list[TaskFuture[T]]]: ...
+
+    @overload
+    def map(self, *args: Any, **kwargs: Any) -> list[TaskFuture[R]]: ...
+
+    def map(self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
+        """Submits one run for each position of the iterable arguments, in step, and returns their futures in order.
+
+        What is no iterable, text, or wrapped in ``unmapped(...)`` is the same for every run.
+
+        Raises:
+            MappingMissingIterable: No argument is iterable.
+            MappingLengthMismatch: The iterables have different lengths.
+        """
+        return self._enter(args, kwargs, wait_for, "state" if return_state else "future", mapped=True)
+
+    def _enter(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        wait_for: Iterable[Any] | None,
+        return_type: str,
+        mapped: bool = False,
+        immediately: bool = False,
+    ) -> Any:
+        from core_engine.engine.task_calls import enter_task_run_engine, local_task_runner
+
+        return enter_task_run_engine(
+            self,
+            parameters=self.signature.bind(args, kwargs, defaults=not mapped),
+            wait_for=wait_for,
+            return_type=return_type,
+            task_runner=local_task_runner if immediately else None,
+            mapped=mapped,
+        )
+
+    def __repr__(self) -> str:
+        return f"Task({self.name!r})"
+
+
+def _default(value: Any, setting: str) -> Any:
+    if value is not None:
+        return value
+    from core_engine.settings import get_current_settings
+
+    return getattr(get_current_settings(), setting)
+
+
+def _delays(delays: Any, retries: int) -> float | list[float]:
+    if callable(delays):
+        delays = delays(retries)
+    if isinstance(delays, (list, tuple)):
+        if len(delays) > MOST_RETRY_DELAYS:
+            raise ValueError(f"{len(delays)} retry delays are too many; at most {MOST_RETRY_DELAYS} can be given.")
+        return list(delays)
+    return cast(float, delays)
+
+
+def _jitter(factor: float | None) -> float | None:
+    if factor is not None and factor < 0:
+        raise ValueError(f"retry_jitter_factor must be 0 or more, not {factor}.")
+    return factor
+
+
+def _docstring(fn: Any) -> str | None:
+    from inspect import getdoc
+
+    return getdoc(fn) if getattr(fn, "__doc__", None) else None
+
+
+def _task_key(fn: Any) -> str:
+    named = fn if hasattr(fn, "__qualname__") else type(fn)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+@overload
+def task(__fn: Callable[P, R]) -> Task[P, R]: ...
+
+
+@overload
+def task(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    tags: Iterable[str] | None = None,
+    version: str | None = None,
+    cache_key_fn: Callable[[TaskRunContext, dict[str, Any]], str | None] | None = None,
+    cache_expiration: timedelta | None = None,
+    task_run_name: Callable[[], str] | str | None = None,
+    retries: int | None = None,
+    retry_delay_seconds: float | list[float] | Callable[[int], list[float]] | None = None,
+    retry_jitter_factor: float | None = None,
+    persist_result: bool | None = None,
+    result_storage: Any = None,
+    result_storage_key: str | None = None,
+    result_serializer: Any = None,
+    cache_result_in_memory: bool = True,
+    timeout_seconds: float | None = None,
+    log_prints: bool | None = None,
+    refresh_cache: bool | None = None,
+    on_completion: list[Callable[..., Any]] | None = None,
+    on_failure: list[Callable[..., Any]] | None = None,
+    viz_return_value: Any = None,
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+
+def task(__fn: Any = None, **options: Any) -> Any:
+    """Makes a Task of a function: ``@task`` or ``@task(retries=3, ...)``. The options are those of Task."""
+    if __fn is None:
+        return functools.partial(task, **options)
+    try:
+        return Task(__fn, **options)
+    except Exception as error:
+        if not captures_failure(error, __fn):
+            raise
+        return __fn

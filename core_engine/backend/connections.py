@@ -25,26 +25,27 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
-def connect(path: Path, *, synchronous: str = "normal", read_only: bool = False) -> sqlite3.Connection:
+def connect(
+    path: Path, *, synchronous: str = "normal", read_only: bool = False, busy_seconds: float = 10.0
+) -> sqlite3.Connection:
     """Opens a connection that any one thread at a time may use, in autocommit mode.
 
     Parameters:
         path: The database file; it is created when missing unless `read_only`.
         synchronous: "normal" (safe against killed processes), "full" (also against power loss) or "off" (for tests).
         read_only: Whether statements that write are refused.
+        busy_seconds: How long SQLite itself waits for locks; ``begin_writing`` waits better.
     """
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
     db = sqlite3.connect(
-        uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=0.0
+        uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=busy_seconds
     )
     try:
         if not read_only:
-            db.execute(f"PRAGMA synchronous={synchronous}")
+            db.execute(f"PRAGMA synchronous = {synchronous}")
             # A write-ahead log that stayed large after a burst is cut back.
-            db.execute(f"PRAGMA journal_size_limit={32 << 20}")
-            db.execute("PRAGMA wal_autocheckpoint=2000")
-        db.execute("PRAGMA busy_timeout=10000" if read_only else "PRAGMA busy_timeout=0")
-        db.execute("PRAGMA temp_store=MEMORY")
+            db.execute(f"PRAGMA journal_size_limit = {32 << 20}")
+            db.execute("PRAGMA wal_autocheckpoint = 2000")
     except BaseException:
         db.close()
         raise

@@ -1,4 +1,4 @@
-"""The store, journal and lease of this process for a home."""
+"""The store, journal and lease of this process for a database."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from core_engine.backend.homes import check_home
 from core_engine.backend.journal import Journal
 from core_engine.backend.leases import Lease
 from core_engine.backend.sqlite import SqliteStore
+from core_engine.exceptions import StoreUnavailable
 
 if TYPE_CHECKING:
     from core_engine.settings import Settings
@@ -26,13 +27,11 @@ class Backend:
         store: For reading, and for what is written directly (limits, requests, deletes).
         journal: The way by which runs are written.
         lease: What owners of flow runs are named by.
-        home: The folder that leases and, by default, the database lie in.
     """
 
     store: SqliteStore
     journal: Journal
     lease: Lease
-    home: Path
 
     def close(self) -> None:
         """Commits what is queued and gives up the connections; the next ``open_backend`` makes new ones.
@@ -81,9 +80,17 @@ def _open(settings: Settings, path: Path) -> Backend:
     home = Path(settings.home).absolute()
     for folder in {home, path.parent}:
         check_home(folder, allow_network=settings.allow_network_home)
-    lease = leases.own_lease(home)
-    store = SqliteStore(path, synchronous=settings.database_synchronous, home=home)
-    return Backend(store, Journal(store), lease, home)
+    store = SqliteStore(path, synchronous=settings.database_synchronous)
+    # Beside the database, which names owners by their leases: by default that is the home.
+    try:
+        lease = leases.own_lease(path.parent)
+    except OSError as error:
+        store.close()
+        raise StoreUnavailable(
+            f"The home {path.parent} cannot be written ({error}). Change its permissions, "
+            "or set CORE_ENGINE_HOME to a folder that you may write."
+        ) from error
+    return Backend(store, Journal(store), lease)
 
 
 def _forget_in_child() -> None:

@@ -1,4 +1,4 @@
-"""Who is alive: one locked file per process under the home (D7).
+"""Who is alive: one locked file per process beside the database (D7).
 
 The system drops the lock when the process ends, however it ends. So a lease that is free means that its owner is dead,
 exactly: a closed laptop lid or a breakpoint never makes one free.
@@ -11,17 +11,20 @@ import os
 import re
 import socket
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_FOLDER = "leases"
+_SUBFOLDER = "leases"
+# Far longer than it takes to lock a file and name it.
+_UNNAMED_SECONDS = 3600.0
 _NOT_A_FILE_NAME = re.compile(r"[^A-Za-z0-9.-]+")
 
 
 @dataclass(slots=True, frozen=True)
 class Lease:
-    """The lease of a process in one home.
+    """The lease of a process in one folder.
 
     Attributes:
         name: Host, process number and a random part: names no other process, ever.
@@ -34,22 +37,22 @@ class Lease:
     pid: int
 
 
-# The leases of this process by home, with the descriptors that hold them; guarded by the lock.
+# The leases of this process by folder, with the descriptors that hold them; guarded by the lock.
 _held: dict[Path, tuple[Lease, int]] = {}
 _lock = threading.Lock()
 
 
-def own_lease(home: Path) -> Lease:
-    """Returns the lease of this process in `home`, taking it the first time.
+def own_lease(folder: Path) -> Lease:
+    """Returns the lease of this process in `folder`, taking it the first time.
 
     Raises:
-        OSError: The home cannot be written.
+        OSError: The folder cannot be written.
     """
-    home = Path(home).absolute()
+    folder = Path(folder).absolute()
     with _lock:
-        if home not in _held:
-            _held[home] = _take(home / _FOLDER)
-        return _held[home][0]
+        if folder not in _held:
+            _held[folder] = _take(folder / _SUBFOLDER)
+        return _held[folder][0]
 
 
 def _take(folder: Path) -> tuple[Lease, int]:
@@ -71,13 +74,13 @@ def _take(folder: Path) -> tuple[Lease, int]:
     return Lease(name, folder / name, pid), descriptor
 
 
-def is_free(home: Path, name: str) -> bool:
-    """Returns whether nobody holds the lease `name` of `home`: its process has ended."""
+def is_free(folder: Path, name: str) -> bool:
+    """Returns whether nobody holds the lease `name` of `folder`: its process has ended."""
     with _lock:
         if any(lease.name == name for lease, _ in _held.values()):
             return False
     try:
-        descriptor = os.open(Path(home) / _FOLDER / name, os.O_RDONLY)
+        descriptor = os.open(Path(folder) / _SUBFOLDER / name, os.O_RDONLY)
     except FileNotFoundError:
         return True
     try:
@@ -90,23 +93,31 @@ def is_free(home: Path, name: str) -> bool:
     return True
 
 
-def give_up(home: Path) -> None:
-    """Gives up the lease of this process in `home`, if it has one: its unfinished runs count as crashed from now on."""
+def give_up(folder: Path) -> None:
+    """Gives up the lease of this process in `folder`, if it has one: its unfinished runs count as crashed."""
     with _lock:
-        held = _held.pop(Path(home).absolute(), None)
+        held = _held.pop(Path(folder).absolute(), None)
     if held is not None:
         lease, descriptor = held
         lease.path.unlink(missing_ok=True)
         os.close(descriptor)
 
 
-def remove_free(home: Path) -> None:
+def remove_free(folder: Path) -> None:
     """Removes the files of leases that nobody holds."""
     with suppress(FileNotFoundError):
-        for path in (Path(home) / _FOLDER).iterdir():
-            # One without its final name may be about to be locked.
-            if not path.name.startswith(".") and is_free(home, path.name):
+        for path in (Path(folder) / _SUBFOLDER).iterdir():
+            # One without its final name is about to be locked, unless its process was killed just then.
+            is_unnamed = path.name.startswith(".")
+            if is_free(folder, path.name) and not (is_unnamed and _age_seconds(path) < _UNNAMED_SECONDS):
                 path.unlink(missing_ok=True)
+
+
+def _age_seconds(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _forget_in_child() -> None:

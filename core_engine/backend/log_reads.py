@@ -33,10 +33,11 @@ def read_logs(
     key = None if flow_run_id is None else flow_key(db, flow_run_id)
     if flow_run_id is not None:
         parts, values = _of_flow_run(db, flow_run_id, key, parts, values)
-    where = f"WHERE {' AND '.join(parts)}" if parts else ""
+    # Lines of a flow run that is being deleted have neither id.
+    parts.append("coalesce(log.flow_run_id, flow_run.id) IS NOT NULL")
     rows = db.execute(
         f"SELECT {_COLUMNS}, flow_run.id FROM log LEFT JOIN flow_run ON flow_run.key = log.flow_key "
-        f"{where} ORDER BY cursor LIMIT ?",
+        f"WHERE {' AND '.join(parts)} ORDER BY cursor LIMIT ?",
         [*values, -1 if limit is None else limit],
     )
     return [_stored(row) for row in rows]

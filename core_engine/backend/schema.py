@@ -13,8 +13,11 @@ an insert touches one b-tree: rows of a flow run lie together by their primary k
 
 from __future__ import annotations
 
-REVISION = "0001"
-"""The Alembic revision that these statements amount to."""
+REVISIONS = ("0001",)
+"""The Alembic revisions that this version can read or migrate, in order."""
+
+REVISION = REVISIONS[-1]
+"""The one that these statements amount to."""
 
 APPLICATION_ID = 0x436F4531
 """Marks a file as ours (``PRAGMA application_id``): "CoE1"."""

@@ -6,16 +6,36 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from core_engine.backend import cache_reads, flow_reads, history, log_reads, task_reads
+from core_engine.backend import (
+    cache_reads,
+    flow_reads,
+    history,
+    leases,
+    limits,
+    log_reads,
+    recovery,
+    requests,
+    retention,
+    task_reads,
+)
 from core_engine.backend.connections import ReadPool, abandon, connect, sidecars, translated
 from core_engine.backend.entries import Entry
 from core_engine.backend.opening import prepare_database
-from core_engine.backend.store import Order, StoredLog, TaskRunCount, TaskRunTime
+from core_engine.backend.store import (
+    DeletionReport,
+    Order,
+    Request,
+    SlotAnswer,
+    StoredLog,
+    TaskRunCount,
+    TaskRunTime,
+)
 from core_engine.backend.writes import BatchWriter
 from core_engine.schemas.records import Event, FlowRun, TaskRun, TaskRunGroup
 from core_engine.schemas.states import State, StateType
@@ -26,33 +46,35 @@ class SqliteStore:
 
     Parameters:
         path: The file; its folder must exist.
-        home: Where the leases of owners lie; None means the file's folder.
         synchronous: "normal" survives killed processes, "full" also a loss of power, "off" neither (for tests).
 
     Raises:
         DatabaseDamaged, DatabaseTooNew, StoreUnavailable: The file cannot be used; it is left as it is.
 
-    Three kinds of connections: the writer's, used by whoever calls ``apply`` (one thread at a time, held by
-    ``_apply_lock``); a pool for reading; and one for what callers write directly, guarded by ``_control_lock``.
+    Connections: the writer's, used by whoever calls ``apply`` (one thread at a time, held by ``_apply_lock``); one for
+    what callers write directly, guarded by ``_control_lock``; one for ``data_version``, guarded by ``_watch_lock``; and
+    a pool for reading.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, synchronous: str = "normal", home: Path | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, synchronous: str = "normal") -> None:
         self.path = Path(path).absolute()
-        self._home = self.path.parent if home is None else Path(home)
         self._synchronous = synchronous
         prepare_database(self.path)
         with translated(self.path):
             self._writer = self._connect()
             self._control = self._connect()
+            self._watcher = connect(self.path, read_only=True)
         self._batches = BatchWriter(self._writer)
         self._apply_lock = threading.Lock()
         self._control_lock = threading.Lock()
+        self._watch_lock = threading.Lock()
         self._pool = ReadPool(self.path)
         self._closed = False
         _stores.add(self)
 
     def _connect(self) -> sqlite3.Connection:
-        return connect(self.path, synchronous=self._synchronous)
+        # begin_writing does the waiting.
+        return connect(self.path, synchronous=self._synchronous, busy_seconds=0.0)
 
     # The journal's writer.
 
@@ -171,20 +193,88 @@ class SqliteStore:
         with self._pool.reading() as db:
             return cache_reads.read_cached_states(db, keys, now)
 
+    # Any thread: concurrency limits.
+
+    def set_concurrency_limit(self, tag: str, limit: int) -> None:
+        with self._controlling() as db:
+            limits.set_limit(db, tag, limit)
+
+    def delete_concurrency_limit(self, tag: str) -> bool:
+        with self._controlling() as db:
+            return limits.delete_limit(db, tag)
+
+    def read_concurrency_limits(self, tags: Collection[str] | None = None) -> dict[str, int]:
+        with self._pool.reading() as db:
+            return limits.read_limits(db, tags)
+
+    def take_slots(self, task_run_id: UUID, tags: Collection[str], owner: str) -> SlotAnswer:
+        with self._controlling() as db:
+            return limits.take_slots(db, task_run_id, tags, owner, self._is_free)
+
+    def release_slots(self, task_run_id: UUID) -> None:
+        with self._controlling() as db:
+            limits.release_slots(db, task_run_id)
+
+    # Any thread: the inbox.
+
+    def write_request(self, kind: str, run_id: UUID, payload: dict[str, Any] | None = None) -> int:
+        with self._controlling() as db:
+            return requests.write_request(db, kind, run_id, payload or {})
+
+    def read_requests(
+        self, flow_run_ids: Collection[UUID] | None = None, *, owner: str | None = None, after: int = 0
+    ) -> list[Request]:
+        with self._pool.reading() as db:
+            return requests.read_requests(db, flow_run_ids, owner, after)
+
+    def finish_request(self, id: int) -> None:
+        with self._controlling() as db:
+            requests.finish_request(db, id)
+
+    def is_request_open(self, id: int) -> bool:
+        with self._pool.reading() as db:
+            return requests.is_open(db, id)
+
+    def data_version(self) -> int:
+        # Numbers of different connections have nothing to do with each other: always this one is asked.
+        with self._watch_lock, translated(self.path):
+            return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+
     # Any thread: care.
+
+    def reconcile(self, now: float, is_free: Callable[[str], bool] | None = None) -> list[UUID]:
+        with self._controlling() as db:
+            crashed = recovery.reconcile(db, now, is_free or self._is_free)
+        leases.remove_free(self.path.parent)
+        return crashed
+
+    def delete_flow_runs(
+        self, older_than: float, state_types: Collection[StateType] | None = None, dry_run: bool = False
+    ) -> DeletionReport:
+        # A connection of its own: this may take long, and others want to take slots meanwhile.
+        with translated(self.path), closing(self._connect()) as db:
+            return retention.delete_flow_runs(db, older_than, state_types, dry_run)
+
+    def forget_results(self, results: Sequence[dict[str, Any]]) -> None:
+        with self._controlling() as db:
+            retention.forget_results(db, results)
 
     def size_bytes(self) -> int:
         return sum(file.stat().st_size for file in (self.path, *sidecars(self.path)) if file.exists())
 
     def close(self) -> None:
         """Gives up all connections; later calls raise. Waits for an ``apply`` that is under way."""
-        with self._apply_lock, self._control_lock:
+        with self._apply_lock, self._control_lock, self._watch_lock:
             if not self._closed:
                 self._closed = True
                 self._writer.close()
                 self._control.close()
+                self._watcher.close()
         self._pool.close()
         _stores.discard(self)
+
+    def _is_free(self, lease: str) -> bool:
+        return leases.is_free(self.path.parent, lease)
 
     @contextmanager
     def _controlling(self) -> Iterator[sqlite3.Connection]:
@@ -195,9 +285,11 @@ class SqliteStore:
         """In a forked child: the connections are the parent's."""
         abandon(self._writer)
         abandon(self._control)
+        abandon(self._watcher)
         self._pool.abandon()
         self._apply_lock = threading.Lock()
         self._control_lock = threading.Lock()
+        self._watch_lock = threading.Lock()
 
 
 _stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()

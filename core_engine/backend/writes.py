@@ -59,18 +59,24 @@ _UPSERT_RUNS = ManyRows(
     columns=17,
 )
 
-# A row's state that is about to be left, unless it is the plain first Running that reading puts back.
+IS_IMPLIED = (
+    f"(task_run.ordinal = 2 AND state_type = {RUNNING_CODE} AND state_time = start_time"
+    " AND state_name IS NULL AND state_message IS NULL AND state_data IS NULL AND state_details IS NULL)"
+)
+"""Whether the state in a row of ``task_run`` is the plain first Running that reading puts back."""
+
+COPY_TO_PAST = (
+    f"INSERT OR IGNORE INTO past_state ({_PAST_COLUMNS}) SELECT task_run.group_key, task_run.idx, task_run.ordinal, "
+    "task_run.execution, task_run.seq, state_type, state_name, state_message, coalesce(state_time, end_time), "
+    "state_data, state_details"
+)
+"""Keeps the state in a row of ``task_run`` that is about to be left."""
+
 _KEEP_PAST = ManyRows(
-    f"""
-    WITH coming (group_key, idx, ordinal, execution) AS (VALUES {{rows}})
-    INSERT OR IGNORE INTO past_state ({_PAST_COLUMNS})
-    SELECT task_run.group_key, task_run.idx, task_run.ordinal, task_run.execution, task_run.seq, state_type, state_name,
-        state_message, coalesce(state_time, end_time), state_data, state_details
-    FROM coming CROSS JOIN task_run ON task_run.group_key = coming.group_key AND task_run.idx = coming.idx
-    WHERE {ACCEPTS.format(ordinal="coming.ordinal", execution="coming.execution")}
-        AND NOT (task_run.ordinal = 2 AND state_type = {RUNNING_CODE} AND state_time = start_time
-            AND state_name IS NULL AND state_message IS NULL AND state_data IS NULL AND state_details IS NULL)
-    """,
+    "WITH coming (group_key, idx, ordinal, execution) AS (VALUES {rows}) "
+    f"{COPY_TO_PAST} FROM coming CROSS JOIN task_run "
+    "ON task_run.group_key = coming.group_key AND task_run.idx = coming.idx "
+    f"WHERE {ACCEPTS.format(ordinal='coming.ordinal', execution='coming.execution')} AND NOT {IS_IMPLIED}",
     columns=4,
 )
 

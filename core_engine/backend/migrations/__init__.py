@@ -1,0 +1,45 @@
+"""Alembic's revisions of the tables. Imported only when a database has another revision than this version (D30).
+
+A revision's file is named by its number; ``core_engine.backend.schema`` names the last one, and lists them all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+
+
+def migrate(path: Path, target: str = "head") -> None:
+    """Brings the database at `path` to the revision `target`, in one transaction.
+
+    The caller holds the creation lock. An empty file gets all tables.
+    """
+    from alembic import command
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import StaticPool
+
+    from core_engine.backend.connections import begin_writing, connect, roll_back
+
+    db = connect(path, busy_seconds=60.0)
+    try:
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("PRAGMA journal_mode = WAL")
+        begin_writing(db)
+        # The driver begins no transaction of its own in autocommit mode; SQLAlchemy commits the one begun here.
+        engine = create_engine("sqlite://", creator=lambda: db, poolclass=StaticPool)
+        with engine.begin() as connection:
+            command.upgrade(_config(connection), target)
+    finally:
+        roll_back(db)
+        db.close()
+
+
+def _config(connection: Any) -> Any:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config

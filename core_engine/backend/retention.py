@@ -1,0 +1,200 @@
+"""Deleting flow runs with all that belongs to them, while others run (D31).
+
+A flow run and its subflows disappear in one short transaction, which notes their keys. What belonged to them is then
+swept away in pieces, so that no writer waits for long, and its space is given back. A sweep that is cut short is
+finished by the next one.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Sequence
+from typing import Any
+from uuid import UUID
+
+from core_engine.backend.connections import writing
+from core_engine.backend.encoding import FIRST_FINAL_CODE, TYPE_CODES, file_column, read_data, read_file
+from core_engine.backend.store import DeletionReport
+from core_engine.schemas.states import StateType
+
+# Rows, and pages given back, in one transaction: some 20 ms in which other processes wait.
+_ROWS = 5_000
+_PAGES = 500
+
+_OF_FLOW = "group_key IN (SELECT key FROM task_run_group WHERE flow_key = ?)"
+
+
+def delete_flow_runs(
+    db: sqlite3.Connection, older_than: float, state_types: Collection[StateType] | None, dry_run: bool
+) -> DeletionReport:
+    """See ``Store.delete_flow_runs``."""
+    report = DeletionReport(dry_run=dry_run)
+    pages = _page_count(db)
+    if dry_run:
+        keys = _select(db, older_than, state_types, report)
+        _count(db, keys, report)
+        report.results = [read_file(file) for file in _only_referenced_by(db, keys)]
+        return report
+    with writing(db):
+        keys = _select(db, older_than, state_types, report)
+        _count(db, keys, report)
+        for key in keys:
+            db.execute("INSERT INTO deleted_flow_run (key) VALUES (?)", (key,))
+            db.execute("DELETE FROM flow_run_state WHERE flow_key = ?", (key,))
+            db.execute("DELETE FROM flow_run WHERE key = ?", (key,))
+    _sweep(db, older_than)
+    _give_space_back(db)
+    report.results = _unreferenced(db)
+    report.bytes_freed = max(0, pages - _page_count(db)) * int(db.execute("PRAGMA page_size").fetchone()[0])
+    return report
+
+
+def forget_results(db: sqlite3.Connection, results: Sequence[dict[str, Any]]) -> None:
+    """See ``Store.forget_results``."""
+    files = [(file_column(read_data(json.dumps(result))),) for result in results]
+    with writing(db):
+        db.executemany("DELETE FROM unreferenced_file WHERE file = ?", files)
+
+
+def _page_count(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA page_count").fetchone()[0])
+
+
+# Which ones.
+
+
+def _select(
+    db: sqlite3.Connection, older_than: float, state_types: Collection[StateType] | None, report: DeletionReport
+) -> list[int]:
+    """Returns the keys of the flow runs to delete: old ones that are no subflows, and all below them."""
+    types = [type for type in StateType if TYPE_CODES[type] >= FIRST_FINAL_CODE]
+    if state_types is not None:
+        wanted = {StateType(type) for type in state_types}
+        types = [type for type in types if type in wanted]
+    roots = db.execute(
+        "SELECT key, id FROM flow_run WHERE parent_task_run_id IS NULL "
+        f"AND state_type IN ({', '.join(str(TYPE_CODES[type]) for type in types)}) "
+        "AND coalesce(end_time, state_time) < ? ORDER BY created",
+        (older_than,),
+    ).fetchall()
+    keys = []
+    for key, id in roots:
+        family = _family(db, key, id)
+        if family is not None:
+            keys += [member for member, _ in family]
+            report.flow_runs += [UUID(bytes=member_id) for _, member_id in family]
+    return keys
+
+
+def _family(db: sqlite3.Connection, key: int, id: bytes) -> list[tuple[int, bytes]] | None:
+    """Returns a flow run and those below it; None when one of them has not ended."""
+    family = [(key, id)]
+    for member, _ in family:
+        prefixes = db.execute(
+            "SELECT prefix FROM task_run_group WHERE flow_key = ? AND kind = 'subflow'", (member,)
+        ).fetchall()
+        for (prefix,) in prefixes:
+            children = db.execute(
+                "SELECT key, id, state_type FROM flow_run WHERE parent_task_run_id BETWEEN ? AND ?",
+                (prefix.ljust(16, b"\x00"), prefix.ljust(16, b"\xff")),
+            ).fetchall()
+            if any(type is None or type < FIRST_FINAL_CODE for _, _, type in children):
+                return None
+            family += [(child, child_id) for child, child_id, _ in children]
+    return family
+
+
+def _count(db: sqlite3.Connection, keys: list[int], report: DeletionReport) -> None:
+    listed = (json.dumps(keys),)
+    among = "flow_key IN (SELECT value FROM json_each(?))"
+    query = f"SELECT coalesce(sum(count), 0) FROM task_run_group WHERE {among}"
+    report.task_runs = db.execute(query, listed).fetchone()[0]
+    report.log_lines = db.execute(f"SELECT count(*) FROM log WHERE {among}", listed).fetchone()[0]
+    report.cache_entries = db.execute(f"SELECT count(*) FROM cache_entry WHERE {among}", listed).fetchone()[0]
+
+
+def _only_referenced_by(db: sqlite3.Connection, keys: list[int]) -> list[str]:
+    rows = db.execute(
+        "WITH going (key) AS (SELECT value FROM json_each(?)) "
+        "SELECT DISTINCT file FROM result_file WHERE flow_key IN going AND NOT EXISTS ("
+        "SELECT 1 FROM result_file AS other WHERE other.file = result_file.file AND other.flow_key NOT IN going"
+        ") ORDER BY file",
+        (json.dumps(keys),),
+    )
+    return [file for (file,) in rows]
+
+
+# Taking away.
+
+
+def _sweep(db: sqlite3.Connection, older_than: float) -> None:
+    """Deletes what belonged to deleted flow runs, in pieces."""
+    with writing(db):
+        db.execute("DELETE FROM log WHERE flow_key = 0 AND time < ?", (older_than,))
+        db.execute("DELETE FROM cache_entry WHERE expires < ?", (older_than,))
+    while (row := db.execute("SELECT key FROM deleted_flow_run LIMIT 1").fetchone()) is not None:
+        with writing(db):
+            if not _delete_piece(db, row[0]):
+                db.execute("DELETE FROM task WHERE flow_key = ?", row)
+                db.execute("DELETE FROM task_run_group WHERE flow_key = ?", row)
+                db.execute("DELETE FROM deleted_flow_run WHERE key = ?", row)
+
+
+def _delete_piece(db: sqlite3.Connection, key: int) -> bool:
+    """Deletes some rows of a deleted flow run; returns False when there was nothing left to delete."""
+    for table in ("task_run", "past_state", "task_run_extra"):
+        primary = "group_key, idx, ordinal" if table == "past_state" else "group_key, idx"
+        some = f"SELECT {primary} FROM {table} WHERE {_OF_FLOW} LIMIT {_ROWS}"
+        if db.execute(f"DELETE FROM {table} WHERE ({primary}) IN ({some})", (key,)).rowcount:
+            return True
+    some = f"SELECT cursor FROM log WHERE flow_key = ?1 LIMIT {_ROWS}"
+    if db.execute(f"DELETE FROM log WHERE flow_key = ?1 AND cursor IN ({some})", (key,)).rowcount:
+        return True
+    return _delete_cache_entries(db, key) or _delete_file_references(db, key)
+
+
+def _delete_cache_entries(db: sqlite3.Connection, key: int) -> bool:
+    """An entry goes with the last flow run that refers to its file; one without a file with the run that made it."""
+    entries = db.execute(
+        f"SELECT key, number, data FROM cache_entry WHERE flow_key = ? LIMIT {_ROWS}", (key,)
+    ).fetchall()
+    for entry_key, number, data in entries:
+        file = file_column(read_data(data))
+        heir = db.execute(
+            "SELECT flow_key FROM result_file WHERE file = ? AND flow_key <> ? "
+            "AND flow_key NOT IN (SELECT key FROM deleted_flow_run)",
+            (file, key),
+        ).fetchone()
+        if heir is None:
+            db.execute("DELETE FROM cache_entry WHERE key = ? AND number = ?", (entry_key, number))
+        else:
+            db.execute("UPDATE cache_entry SET flow_key = ? WHERE key = ? AND number = ?", (heir[0], entry_key, number))
+    return bool(entries)
+
+
+def _delete_file_references(db: sqlite3.Connection, key: int) -> bool:
+    files = db.execute(f"SELECT file FROM result_file WHERE flow_key = ? LIMIT {_ROWS}", (key,)).fetchall()
+    db.executemany("DELETE FROM result_file WHERE flow_key = ? AND file = ?", [(key, file) for (file,) in files])
+    db.executemany(
+        "INSERT OR IGNORE INTO unreferenced_file (file) "
+        "SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM result_file WHERE file = ?1)",
+        files,
+    )
+    return bool(files)
+
+
+def _unreferenced(db: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Returns the results whose files may be removed; a file that was written again since is not among them."""
+    with writing(db):
+        db.execute("DELETE FROM unreferenced_file WHERE file IN (SELECT file FROM result_file)")
+        files = db.execute("SELECT file FROM unreferenced_file ORDER BY file").fetchall()
+    return [read_file(file) for (file,) in files]
+
+
+def _give_space_back(db: sqlite3.Connection) -> None:
+    while db.execute("PRAGMA freelist_count").fetchone()[0]:
+        with writing(db):
+            db.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()
+    # Into the file itself, where it shrinks; when others are writing, their next checkpoint does it.
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

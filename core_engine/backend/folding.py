@@ -103,11 +103,9 @@ def follows(entry: TaskRunChanged, earlier: TaskRunChanged) -> bool:
     A resent or overtaken entry may not; nor may one of an older execution, nor one that leaves a final state without
     opening an execution (D1). ``writes.ACCEPTS`` says the same to the database.
     """
-    if entry.state._ordinal <= earlier.state._ordinal:
-        return False
-    if entry.execution == earlier.execution:
-        return earlier.state._type not in FINAL_TYPES
-    return entry.execution > earlier.execution
+    if entry.execution != earlier.execution:
+        return entry.execution > earlier.execution
+    return entry.state._ordinal > earlier.state._ordinal and earlier.state._type not in FINAL_TYPES
 
 
 def follows_from_row(left: TaskRunChanged, later: TaskRunChanged) -> bool:

@@ -206,7 +206,7 @@ class Journal:
         elif self._failure is None:
             self._drain()
         _journals.discard(self)
-        if self._failure is not None and self.committed < self._position:
+        if self._failure is not None:
             self._raise_failure()
 
     # Slow paths, in the callers' threads.
@@ -328,7 +328,6 @@ class Journal:
             self._queue.clear()
             self._cached.clear()
             waiters, self._waiters = self._waiters, []
-            self._closed = True
         _logger.error("Runs of this process are no longer recorded, and will end with this error: %s", failure)
         self._call([callback for _, _, callback in waiters], failure)
 

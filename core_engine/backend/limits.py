@@ -7,12 +7,10 @@ import sqlite3
 from collections.abc import Callable, Collection
 from uuid import UUID
 
-from core_engine.backend.connections import begin_writing, roll_back, writing
-from core_engine.backend.store import SlotAnswer
+from core_engine.backend.connections import writing
+from core_engine.orchestration.facts import SLOTS_GRANTED, SlotAnswer, SlotOutcome
 
 IsFree = Callable[[str], bool]
-
-_GRANTED = SlotAnswer("granted")
 
 
 def set_limit(db: sqlite3.Connection, tag: str, limit: int) -> None:
@@ -52,15 +50,12 @@ def take_slots(
     """See ``Store.take_slots``."""
     # Most tags have no limit: seen without a transaction that writes.
     if not tags or not read_limits(db, tags):
-        return _GRANTED
-    begin_writing(db)
-    try:
+        return SLOTS_GRANTED
+    with writing(db):
         answer = _take(db, task_run_id, tags, owner, is_free)
-        # What was taken for earlier tags goes back when a later one is full.
-        db.execute("COMMIT" if answer else "ROLLBACK")
-    except BaseException:
-        roll_back(db)
-        raise
+        if answer.outcome is not SlotOutcome.GRANTED:
+            # What was taken for earlier tags goes back when a later one is full.
+            db.execute("DELETE FROM slot WHERE task_run_id = ?", (task_run_id.bytes,))
     return answer
 
 
@@ -70,11 +65,11 @@ def _take(db: sqlite3.Connection, task_run_id: UUID, tags: Collection[str], owne
         if tag in held:
             continue
         if limit == 0:
-            return SlotAnswer("zero", tag)
+            return SlotAnswer.zero(tag)
         if _taken(db, tag) >= limit and (not _free_dead(db, tag, is_free) or _taken(db, tag) >= limit):
-            return SlotAnswer("full", tag)
+            return SlotAnswer.full(tag)
         db.execute("INSERT INTO slot (tag, task_run_id, owner) VALUES (?, ?, ?)", (tag, task_run_id.bytes, owner))
-    return _GRANTED
+    return SLOTS_GRANTED
 
 
 def _taken(db: sqlite3.Connection, tag: str) -> int:

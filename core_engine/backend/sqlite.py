@@ -31,12 +31,12 @@ from core_engine.backend.store import (
     DeletionReport,
     Order,
     Request,
-    SlotAnswer,
     StoredLog,
     TaskRunCount,
     TaskRunTime,
 )
 from core_engine.backend.writes import BatchWriter
+from core_engine.orchestration.facts import SlotAnswer
 from core_engine.schemas.records import Event, FlowRun, TaskRun, TaskRunGroup
 from core_engine.schemas.states import State, StateType
 

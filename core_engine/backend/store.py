@@ -10,6 +10,7 @@ from uuid import UUID
 
 from core_engine.backend.entries import Entry
 from core_engine.logging.records import LogEntry
+from core_engine.orchestration.facts import SlotAnswer
 from core_engine.schemas.records import Event, FlowRun, TaskRun, TaskRunGroup
 from core_engine.schemas.states import State, StateType
 
@@ -65,17 +66,6 @@ class Request:
     flow_run_id: UUID
     payload: dict[str, Any]
     created: float
-
-
-@dataclass(slots=True, frozen=True)
-class SlotAnswer:
-    """The answer to a wish for slots. `tag` is the one that was full, or whose limit is zero; None when granted."""
-
-    outcome: Literal["granted", "full", "zero"]
-    tag: str | None = None
-
-    def __bool__(self) -> bool:
-        return self.outcome == "granted"
 
 
 @dataclass(slots=True)
@@ -229,7 +219,9 @@ class Store(Protocol):
         """Returns the limits of `tags` (None: of all) by tag; a tag without a limit is missing."""
 
     def take_slots(self, task_run_id: UUID, tags: Collection[str], owner: str) -> SlotAnswer:
-        """Takes a slot of each limited tag, or none at all. A run that holds one of a tag takes no second one.
+        """Takes a slot of each limited tag; a run that holds one of a tag takes no second one.
+
+        When one tag has none to spare the run holds none at all afterwards.
 
         Parameters:
             task_run_id: Who takes them.

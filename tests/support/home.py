@@ -3,6 +3,7 @@
 Only the path is made for each test; whoever writes to it makes the folder. Processes that a test starts inherit it.
 """
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -40,6 +41,8 @@ def home(pytestconfig: pytest.Config, nothing_left_behind: None) -> Iterator[Pat
         environment.setenv(_VARIABLE, str(path))
         _read_settings_anew()
         yield path
+        _close_databases()
+    _read_settings_anew()
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -48,3 +51,16 @@ def _read_settings_anew() -> None:
     settings = sys.modules.get("core_engine.settings")
     if settings is not None:
         settings.load_process_settings()
+
+
+def _close_databases() -> None:
+    """Close what the test's runs were recorded in: each database costs a thread and some files until then."""
+    embedded = sys.modules.get("core_engine.backend.embedded")
+    if embedded is None:
+        return
+    from core_engine.exceptions import StoreError
+
+    for backend in list(embedded._backends.values()):
+        # A test that broke its database has said so itself.
+        with contextlib.suppress(StoreError):
+            backend.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterable
@@ -92,21 +93,29 @@ def check_timeout(timeout_seconds: float | None) -> float | None:
 
 def is_async(fn: Any) -> bool:
     """Returns whether calling `fn` gives a coroutine."""
-    while hasattr(fn, "func") and not inspect.isfunction(fn):
+    while isinstance(fn, functools.partial):
         fn = fn.func
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))
 
 
 class Definitions:
-    """The live definitions of one kind, by name, so that a second one under a taken name is noticed."""
+    """The live definitions of one kind, by name, so that a second one under a taken name is noticed.
 
-    def __init__(self, kind: str) -> None:
+    Parameters:
+        kind: "flow" or "task".
+        per_module: Whether only definitions of the same module are compared. A flow's name stands for it in the store;
+            a task's counts only beside its module.
+    """
+
+    def __init__(self, kind: str, per_module: bool = False) -> None:
         self._kind = kind
+        self._per_module = per_module
         self._known: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
     def add(self, definition: Any) -> None:
         """Remembers a definition; warns if another function has its name."""
-        other = self._known.get(definition.name)
+        key = f"{definition.fn.__module__}:{definition.name}" if self._per_module else definition.name
+        other = self._known.get(key)
         if other is not None and other.fn is not definition.fn:
             warnings.warn(
                 f"A {self._kind} named {definition.name!r} is defined already, with another function; this one is at "
@@ -114,7 +123,7 @@ class Definitions:
                 UserWarning,
                 stacklevel=4,
             )
-        self._known[definition.name] = definition
+        self._known[key] = definition
 
 
 def _place(fn: Any) -> str:

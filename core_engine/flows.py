@@ -96,6 +96,7 @@ class Flow(Generic[P, R]):
         self.isasync = is_async(fn)
         self.signature = CallSignature.of(fn)
         self.signature.check_reserved_names()
+        self._given_name = name
         self.name = name or callable_name(fn).replace("_", "-")
         self.flow_run_name = flow_run_name
         self.version = version or _file_version(fn)
@@ -115,7 +116,9 @@ class Flow(Generic[P, R]):
         register(self, "flow")
 
     def _check_signature(self) -> None:
-        if self.should_validate_parameters and self.signature.is_annotated:
+        if self.should_validate_parameters and (
+            self.signature.is_annotated or any(name.startswith("v__") for name in self.signature.parameter_names)
+        ):
             from core_engine.utilities.parameters import check_signature_is_validatable
 
             check_signature_is_validatable(self.fn)
@@ -169,7 +172,7 @@ class Flow(Generic[P, R]):
         """Returns a new flow of the same function. Options that are not given keep their value."""
         return Flow(
             self.fn,
-            name=given(name, self.name) or self.name,
+            name=given(name, self._given_name) or self._given_name,
             version=given(version, self.version),
             flow_run_name=given(flow_run_name, self.flow_run_name),
             retries=given(retries, self.retries),

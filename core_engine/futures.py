@@ -244,7 +244,7 @@ def resolve_futures_to_states(expr: Any) -> Any:
     """Returns `expr` with its futures, at any depth, replaced by their final states; blocks until they have ended."""
     from core_engine.utilities.handles import resolve
 
-    return resolve(expr, (TaskFuture,), lambda future, annotations: future._wait())
+    return resolve(expr, (TaskFuture,), lambda future, annotations: future._wait(), keep_annotations=True)
 
 
 def resolve_futures_to_data(expr: Any, raise_on_failure: bool = True) -> Any:
@@ -258,7 +258,7 @@ def resolve_futures_to_data(expr: Any, raise_on_failure: bool = True) -> Any:
     def value(future: TaskFuture[Any], annotations: object) -> Any:
         return future._value(future._in_time(future._wait(), None), raise_on_failure)
 
-    return resolve(expr, (TaskFuture,), value)
+    return resolve(expr, (TaskFuture,), value, keep_annotations=True)
 
 
 def wait_for_all(futures: Sequence[TaskFuture[Any]]) -> list[State]:

@@ -124,16 +124,16 @@ def Paused(
         pause_key: A key under which a pause happens once.
 
     Raises:
-        ValueError: Both limits are given, or one of them also in `state_details`.
+        ValueError: Both limits are given, or one stands in `state_details`.
     """
     details = fields.pop("state_details", None) or StateDetails()
-    if details.pause_timeout is not None and (timeout_seconds is not None or pause_expiration_time is not None):
-        raise ValueError("The pause's limit is given twice: directly and in state_details. Give it once.")
+    if details.pause_timeout is not None:
+        raise ValueError("Give a pause's limit by timeout_seconds or pause_expiration_time, not in state_details.")
     if timeout_seconds is not None and pause_expiration_time is not None:
         raise ValueError("Give either timeout_seconds or pause_expiration_time, not both.")
     if timeout_seconds is not None:
         pause_expiration_time = datetime.now(UTC) + timedelta(seconds=timeout_seconds)
-    details.pause_timeout = pause_expiration_time or details.pause_timeout
+    details.pause_timeout = pause_expiration_time
     details.pause_reschedule = reschedule or details.pause_reschedule
     details.pause_key = pause_key or details.pause_key
     return State(PAUSED, state_details=details, **fields)
@@ -141,17 +141,17 @@ def Paused(
 
 def AwaitingRetry(scheduled_time: datetime | None = None, **fields: Any) -> State:
     """Makes a SCHEDULED state named AwaitingRetry, due at `scheduled_time` (None: now)."""
-    return Scheduled(scheduled_time, name="AwaitingRetry", **fields)
+    return Scheduled(scheduled_time, **{"name": "AwaitingRetry", **fields})
 
 
 def Late(scheduled_time: datetime | None = None, **fields: Any) -> State:
     """Makes a SCHEDULED state named Late."""
-    return Scheduled(scheduled_time, name="Late", **fields)
+    return Scheduled(scheduled_time, **{"name": "Late", **fields})
 
 
 def Retrying(**fields: Any) -> State:
     """Makes a RUNNING state named Retrying."""
-    return Running(name="Retrying", **fields)
+    return Running(**{"name": "Retrying", **fields})
 
 
 def is_state(obj: object) -> bool:
@@ -351,10 +351,22 @@ def get_state_exception(state: State) -> BaseException:
     raise TypeError(f"The data of a {state._name} state must be an exception, a text or states, not {type(value).__name__}.")
 
 
-def raise_state_exception(state: State) -> None:
-    """Raises the exception of a bad state; does nothing for others."""
+def raise_state_exception(state: State) -> Any:
+    """Raises the exception of a bad state; does nothing for others. In async code it is to be awaited."""
+    from core_engine.context import in_async_code
+
+    if in_async_code():
+        return _raise_in_async_code(state)
     if state._type in _WRAPPERS:
         raise get_state_exception(state)
+    return None
+
+
+async def _raise_in_async_code(state: State) -> None:
+    from core_engine.concurrency.waiting import run_blocking
+
+    if state._type in _WRAPPERS:
+        raise await run_blocking(get_state_exception, state)
 
 
 # What becomes a state -------------------------------------------------------------------------------------------------

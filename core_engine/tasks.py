@@ -35,7 +35,7 @@ MOST_RETRY_DELAYS = 50
 
 __all__ = ["Task", "exponential_backoff", "task", "task_input_hash"]
 
-_definitions = Definitions("task")
+_definitions = Definitions("task", per_module=True)
 
 
 def task_input_hash(context: TaskRunContext, arguments: dict[str, Any]) -> str | None:

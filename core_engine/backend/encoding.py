@@ -139,12 +139,20 @@ def read_file(text: str) -> dict[str, Any]:
 
 
 def details_column(details: StateDetails | None) -> str | None:
-    """Returns a state's details as JSON, without the ids of its run, which its row knows; None when nothing is left."""
+    """Returns a task run's state's details as JSON, without the ids of its run, which its row knows; None when nothing
+    is left."""
+    return _details_json(details, ("flow_run_id", "task_run_id"))
+
+
+def flow_details_column(details: StateDetails | None) -> str | None:
+    """``details_column`` for a flow run's state, whose task run is the one that stands for it in its parent."""
+    return _details_json(details, ("flow_run_id",))
+
+
+def _details_json(details: StateDetails | None, known: tuple[str, ...]) -> str | None:
     if details is None:
         return None
-    values = details.to_dict()
-    values.pop("flow_run_id", None)
-    values.pop("task_run_id", None)
+    values = {name: value for name, value in details.to_dict().items() if name not in known}
     return to_json(values) if values else None
 
 

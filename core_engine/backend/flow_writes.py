@@ -13,7 +13,7 @@ from core_engine.backend.encoding import (
     FLOW_RUN_FIELDS,
     TYPE_CODES,
     data_column,
-    details_column,
+    flow_details_column,
     file_column,
     flow_run_column,
     flow_run_columns,
@@ -154,7 +154,7 @@ def _state_columns(state: State | None, ordinal: int) -> list[Any]:
     if state is None:
         return [ordinal, *[None] * 7]
     type, name = TYPE_CODES[state._type], name_column(state)
-    data, details = data_column(state._data), details_column(state._details)
+    data, details = data_column(state._data), flow_details_column(state._details)
     return [ordinal, state.id.bytes, type, name, state._message, state._time, data, details]
 
 

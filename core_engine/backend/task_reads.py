@@ -27,7 +27,7 @@ from core_engine.schemas.states import DEFAULT_NAMES, PENDING, State, StateType,
 STATE_COLUMNS = (
     "ordinal, state_type, state_name, state_message, coalesce(state_time, end_time), state_data, state_details"
 )
-_RUN_COLUMNS = f"{STATE_COLUMNS}, run_count, flow_run_count, start_time, end_time, total_run_time, worker"
+_RUN_COLUMNS = f"{STATE_COLUMNS}, run_count, flow_run_count, start_time, end_time, total_run_time, worker, execution"
 
 
 def read_task_run(db: sqlite3.Connection, id: UUID) -> TaskRun | None:
@@ -165,7 +165,7 @@ def _task_run(group: StoredGroup, index: int, row: Sequence[Any] | None, extra: 
     run.state = state
     run.run_count, run.flow_run_run_count = row[7], row[8]
     run.start_time, run.end_time = to_datetime(row[9]), to_datetime(row[10])
-    run.total_run_time, run.worker = row[11], row[12]
+    run.total_run_time, run.worker, run.execution = row[11], row[12], row[13]
     run.expected_start_time = (details and details.scheduled_time) or run.created
     if details is not None:
         run.cache_key, run.cache_expiration = details.cache_key, details.cache_expiration

@@ -29,7 +29,7 @@ def bars_of(progress: list[TaskProgress], root: UUID | None) -> list[Bar]:
             label,
             total=task.total,
             running=task.running,
-            completed=task.completed,
+            completed=task.completed - task.cached,  # the engine counts a cached run as completed too
             failed=task.failed,
             cached=task.cached,
             cancelled=task.cancelled,

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -11,6 +17,7 @@ import typer
 from core_engine.cli.errors import EXIT_CODES_HELP, ExitCode, exit_code_of
 from core_engine.cli.output import JsonOption, flow_run_json, print_json, short_id
 from core_engine.cli.values import parse_parameters
+from core_engine.exceptions import MissingFlowError, TerminationSignal
 
 if TYPE_CHECKING:
     from core_engine.cli.bars import Bar
@@ -95,18 +102,38 @@ def _load(entrypoint: str, runner: str | None) -> Flow[..., Any]:
         UnknownTaskRunner, TaskRunnerNotInstalled: There is no such runner.
     """
     from core_engine.flows import load_flow_from_entrypoint, load_flow_from_script
+    from core_engine.task_runners import get_task_runner
 
-    if entrypoint.endswith(".py"):
-        flow = load_flow_from_script(entrypoint)
-    else:
-        flow = load_flow_from_entrypoint(entrypoint)
-    return flow if runner is None else flow.with_options(task_runner=runner)
+    place = entrypoint if entrypoint.endswith(".py") else entrypoint.rpartition(":")[0]
+    if place.endswith(".py") and not Path(place).is_file():
+        raise MissingFlowError(f"There is no file {place!r}, seen from {Path.cwd()}.")
+    flow = (
+        load_flow_from_script(place) if place == entrypoint else _from_entrypoint(load_flow_from_entrypoint, entrypoint)
+    )
+    if runner is not None:
+        wanted = get_task_runner(runner)
+        # A flow that asks for this kind of runner itself keeps the options that it gave it.
+        if type(flow.task_runner) is not wanted:
+            flow = flow.with_options(task_runner=wanted)
+    return flow
+
+
+def _from_entrypoint(load: Callable[[str], Flow[..., Any]], entrypoint: str) -> Flow[..., Any]:
+    # As `python -m` does: modules of the working directory can be named.
+    sys.path.insert(0, os.getcwd())
+    try:
+        return load(entrypoint)
+    except ModuleNotFoundError as error:
+        module = entrypoint.rpartition(":")[0]
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise MissingFlowError(f"There is no module {module!r}, seen from {Path.cwd()}.") from error
 
 
 def _call(flow: Flow[..., Any], parameters: dict[str, Any], outcome: _Outcome) -> None:
     """Runs the flow in this thread, so that signals reach it. Its failure is its state, not an exception."""
-    from core_engine.exceptions import TerminationSignal
-
+    # The engine ends the run in order and then hands the signal on: to this, so that the outcome is still reported.
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         state = flow(**parameters, return_state=True)
         if inspect.isawaitable(state):
@@ -117,6 +144,12 @@ def _call(flow: Flow[..., Any], parameters: dict[str, Any], outcome: _Outcome) -
         outcome.signal = ExitCode.TERMINATED
     else:
         outcome.id = state.state_details.flow_run_id
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise TerminationSignal(number)
 
 
 def _await(awaitable: Any) -> Any:

@@ -104,6 +104,7 @@ class ActiveTaskRun(TaskRunProgress):
             start_time=_moment(self.start_time),
             end_time=_moment(self.end_time),
             total_run_time=self.total_run_time,
+            execution=self.execution,
             worker=self.worker,
             cache_key=None if details is None else details.cache_key,
             cache_expiration=None if details is None else details.cache_expiration,

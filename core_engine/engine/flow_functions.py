@@ -74,8 +74,7 @@ def _call_sync(flow: Flow[..., Any], run: ActiveFlowRun, args: Any, kwargs: Any)
     try:
         return call_interruptibly(section, run, flow.fn, args, kwargs)
     except FlowExpired:
-        assert flow.timeout_seconds is not None
-        raise FlowTimedOut(flow.timeout_seconds) from None
+        raise FlowTimedOut(_limit(run)) from None
     except TimeoutError:
         # The next task call after the deadline says so by this error; one that user code raised is an ordinary failure.
         if alarm is not None and alarm.rang and flow.timeout_seconds is not None:
@@ -85,6 +84,23 @@ def _call_sync(flow: Flow[..., Any], run: ActiveFlowRun, args: Any, kwargs: Any)
         run.executing = None
         if alarm is not None:
             alarm.stop()
+
+
+def _limit(run: ActiveFlowRun) -> float:
+    """Returns the limit of a flow run that was interrupted at a deadline: its own, or that of a flow run above."""
+    above: ActiveFlowRun | None = run
+    while above is not None and above.flow.timeout_seconds is None:
+        above = above.parent
+    assert above is not None and above.flow.timeout_seconds is not None
+    return above.flow.timeout_seconds
+
+
+def _expire(run: ActiveFlowRun) -> None:
+    """Interrupts a flow run's function, and those of the subflows that it waits for."""
+    for child in list(run.children):
+        _expire(child)
+    if run.executing is not None:
+        run.executing.interrupt(run, FlowExpired)
 
 
 class _Alarm:
@@ -99,11 +115,10 @@ class _Alarm:
 
     def _ring(self) -> None:
         with self._lock:
-            executing = self._run.executing
-            if self._stopped or executing is None:
+            if self._stopped:
                 return
             self.rang = True
-            executing.interrupt(self._run, FlowExpired)
+            _expire(self._run)
             self._timer = engine_loop().call_later(INTERRUPT_AGAIN_SECONDS, self._ring)
 
     def stop(self) -> None:

@@ -204,7 +204,7 @@ async def begin_flow_run(
                     await run.session.stop()
     except Abort as abort:
         logger.info("Flow run was aborted: %s", abort)
-        state = run.progress.state or State(PENDING)
+        raise
     except Pause as pause:
         paused = pause.state or run.progress.state
         if paused is None or paused._type is not PAUSED:
@@ -260,9 +260,9 @@ async def orchestrate_flow_run(
         if run.cancelling:
             await run_flow_hooks(run, State(CANCELLING))
         state = await propose_flow_state(run, outcome)
-        if state._type in FINAL_TYPES:
+        if state._type in FINAL_TYPES or state._type is CANCELLING:
             await run_flow_hooks(run, state)
-        elif state._type not in (RUNNING, PAUSED):
+        elif state._type not in (RUNNING, PAUSED, CANCELLING):
             state = await propose_flow_state(run, State(RUNNING))
     return state
 

@@ -27,8 +27,12 @@ async def flow_outcome(run: ActiveFlowRun, value: Any, result_factory: Any) -> S
         return await run_blocking(_judge_all, run, result_factory)
     if holds_handles(value):
         await futures_ended(unsettled_futures([value]))
-        value = resolve(value, (TaskFuture,), lambda future, annotations: future._run_set.states[future._index])
+        value = resolve(value, (TaskFuture,), _state_of, keep_annotations=True)
     return await run_blocking(return_value_to_state, value, result_factory)
+
+
+def _state_of(future: TaskFuture[Any], annotations: object) -> Any:
+    return future._run_set.states[future._index]
 
 
 def _judge_all(run: ActiveFlowRun, result_factory: Any) -> State:

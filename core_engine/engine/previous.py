@@ -60,6 +60,7 @@ class PreviousRuns:
         run.start_time = None if record.start_time is None else record.start_time.timestamp()
         run.end_time = None if record.end_time is None else record.end_time.timestamp()
         run.total_run_time = record.total_run_time
+        run.execution = record.execution
         run.name = record.name
         return run
 

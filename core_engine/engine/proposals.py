@@ -13,9 +13,9 @@ from core_engine.exceptions import Abort, Pause
 from core_engine.orchestration.decisions import REJECT, WAIT, Decision
 from core_engine.orchestration.facts import FlowFacts, SlotAnswer, TaskFacts
 from core_engine.orchestration.flow_rules import decide_flow_run
-from core_engine.orchestration.progress import record_flow_state, record_task_state
+from core_engine.orchestration.progress import mirror_of, record_flow_state, record_task_state
 from core_engine.orchestration.task_rules import decide_task_run
-from core_engine.schemas.states import PAUSED, State, StateDetails
+from core_engine.schemas.states import PAUSED, State
 
 if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
@@ -137,14 +137,7 @@ def _mirror(run: ActiveFlowRun, stand_in: ActiveTaskRun, state: State) -> None:
     """Gives the parent's task run that stands for this flow run the same state."""
     if state._ordinal == 1:
         return  # both were created Pending
-    mirrored = State(
-        state._type,
-        name=state._name,
-        message=state._message,
-        data=state._data,
-        state_details=StateDetails(child_flow_run_id=run.id),
-    )
-    mirrored._time = state._time
+    mirrored = mirror_of(state, run.id)
     with stand_in.flow_run.decisions:
         _record_task(stand_in, mirrored, stand_in.flow_run.progress.run_count)
     state._position = mirrored._position

@@ -20,6 +20,7 @@ from core_engine.lineage import link_handed_over
 from core_engine.schemas.records import TaskRunGroup
 from core_engine.settings import get_settings_context
 from core_engine.states import read_state_result
+from core_engine.utilities.collections import isiterable
 
 if TYPE_CHECKING:
     from core_engine.engine.active import ActiveFlowRun
@@ -241,5 +242,5 @@ def _log_created(run_set: RunSet) -> None:
 
 
 def materialised(value: Any) -> Any:
-    """Returns an iterator's values as a list, anything else as it is."""
-    return list(value) if isinstance(value, Iterator) else value
+    """Returns an iterator's values as a list, anything else (files and text too) as it is."""
+    return list(value) if isinstance(value, Iterator) and isiterable(value) else value

@@ -139,7 +139,8 @@ class TaskRun:
     """A record of one execution of a task, as users see it. Times are aware datetimes, durations seconds.
 
     ``dynamic_key`` numbers the calls of one task key in a flow run; ``flow_run_run_count`` is the attempt of the flow
-    in which the run last started; ``worker`` is where it last ran, None before it did.
+    in which the run last started; ``worker`` is where it last ran, None before it did; ``execution`` is 1, and one more
+    for each time that a final state was left.
     """
 
     id: UUID
@@ -163,6 +164,7 @@ class TaskRun:
     cache_key: str | None = None
     cache_expiration: datetime | None = None
     child_flow_run_id: UUID | None = None
+    execution: int = 1
     is_subflow: bool = False
     worker: str | None = None
 

@@ -112,7 +112,7 @@ def call_raising(exception: BaseException) -> Callable[[], Awaitable[State]]:
     return call
 
 
-@pytest.mark.filterwarnings("ignore:.*same name:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*is defined already:UserWarning")
 class TaskRunnerConformance:
     """Every behaviour that the engine relies upon and that users of any runner see."""
 

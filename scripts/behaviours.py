@@ -8,8 +8,10 @@ passing test, when a test that names a line failed, or when a number is unknown.
 
 import argparse
 import json
+import signal
 import sys
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -37,11 +39,14 @@ class Line:
 
     @property
     def result(self) -> str:
-        """One word for all tests of the line; a failure outweighs everything, a pass outweighs a skip."""
-        for word in ("failed", "passed", "skipped"):
-            if word in self.outcomes.values():
-                return word
-        return "no test"
+        """One word for all tests of the line."""
+        return worst(self.outcomes.values()) or "no test"
+
+
+def worst(outcomes: Iterable[str]) -> str | None:
+    """Return the outcome that counts: a failure outweighs everything, a pass outweighs a skip; None of nothing."""
+    found = set(outcomes)
+    return next((word for word in ("failed", "passed", "skipped") if word in found), None)
 
 
 class InputError(Exception):
@@ -97,13 +102,25 @@ def add_outcomes(lines: dict[str, Line], reports: list[Path]) -> dict[str, int]:
 
 
 def print_table(lines: list[Line]) -> None:
-    """Print one row a test, the line's number and result on its first."""
+    """Print a row for each test of each line, what failed first; the cases of a parametrised test share one."""
     for line in lines:
         need = "due" if line.due else "later" if line.deferred else ""
-        first, *others = sorted(line.outcomes) or [line.deferred or "-"]
-        print(f"{line.id:<14} {line.kind:<9} {need:<5} {line.result:<8} {first}")
-        for test in others:
-            print(f"{'':<39} {test}")
+        rows = [*test_rows(line)] or [("no test", line.deferred or "-")]
+        for number, (result, test) in enumerate(rows):
+            head = f"{line.id:<14} {line.kind:<9} {need:<5}" if number == 0 else " " * 30
+            print(f"{head} {result:<8} {test}")
+
+
+def test_rows(line: Line) -> list[tuple[str, str]]:
+    """Return outcome and name of each test of a line, with the number of its cases."""
+    cases: dict[str, list[str]] = {}
+    for test, outcome in line.outcomes.items():
+        cases.setdefault(test.partition("[")[0], []).append(outcome)
+    rows = []
+    for test, outcomes in cases.items():
+        failed = f"{outcomes.count('failed')} of " if "failed" in outcomes else ""
+        rows.append((worst(outcomes) or "", test if len(outcomes) == 1 else f"{test} ({failed}{len(outcomes)} cases)"))
+    return sorted(rows, key=lambda row: (row[0] != "failed", row[0] != "passed", row[1]))
 
 
 def print_summary(lines: list[Line], counts: dict[str, int]) -> None:
@@ -140,6 +157,7 @@ def main() -> int:
     parser.add_argument("--group", help="only show the lines of this group; * stands for any ending")
     parser.add_argument("reports", nargs="*", type=Path, help="reports to read (default: .reports/behaviours-*.json)")
     options = parser.parse_args()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it in silence
     try:
         lines = read_lines(IDS_FILE)
         mark_due(lines, EXPECTED_FILE)

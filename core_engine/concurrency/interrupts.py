@@ -20,6 +20,8 @@ from core_engine.concurrency.waiting import Latch
 T = TypeVar("T")
 
 _ENGINE_PACKAGES = ("core_engine.", "runners.")
+# Flows and tasks of the conformance suite are users' code, wherever the suite lies.
+_USERS_PACKAGE = "core_engine.testing."
 _raise_in_thread = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in_thread.argtypes = [ctypes.c_ulong, ctypes.py_object]
 _clear_thread = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)(
@@ -113,7 +115,10 @@ def _ignore_wake_up(signum: int, frame: FrameType | None) -> None:
 
 def is_engine_frame(frame: FrameType | None) -> bool:
     """Returns whether `frame` is the engine's own code."""
-    return frame is not None and str(frame.f_globals.get("__name__", "")).startswith(_ENGINE_PACKAGES)
+    if frame is None:
+        return False
+    module = str(frame.f_globals.get("__name__", ""))
+    return module.startswith(_ENGINE_PACKAGES) and not module.startswith(_USERS_PACKAGE)
 
 
 def _in_engine(frame: FrameType | None) -> bool:

@@ -143,7 +143,10 @@ def test_a_forbidden_character_in_an_explicit_name_is_an_error(character: str):
 
 @pytest.mark.behaviour("FLOW-DEF-6")
 def test_the_default_name_is_not_checked_for_forbidden_characters():
-    assert flow(lambda: 1).name == "<lambda>"
+    made = flow(lambda: 1)
+
+    assert made.name == "<lambda>"
+    assert made.with_options(retries=1).name == "<lambda>"
 
 
 @pytest.mark.behaviour("FLOW-DEF-7")
@@ -330,17 +333,19 @@ def test_with_options_gives_a_new_flow_and_keeps_what_is_not_given():
 
 @pytest.mark.behaviour("FLOW-DEF-20")
 def test_with_options_takes_exactly_the_decorators_options_as_keywords():
-    decorators = set(inspect.signature(flow).parameters)
+    decorators = set(inspect.signature(Flow.__init__).parameters) - {"self", "fn"}
     parameters = inspect.signature(Flow.with_options).parameters
     options = {name: parameter for name, parameter in parameters.items() if name != "self"}
 
-    assert set(options) == decorators - {"__fn", "fn", "_fn"}
+    assert set(options) == decorators
     assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in options.values())
 
 
 @pytest.mark.behaviour("FLOW-DEF-21")
 def test_with_options_can_unset_what_has_a_none():
-    original = flow(timeout_seconds=5, persist_result=True, result_serializer="json", log_prints=True)(lambda: 1)
+    original = flow(name="n", timeout_seconds=5, persist_result=True, result_serializer="json", log_prints=True)(
+        lambda: 1
+    )
     changed = original.with_options(timeout_seconds=0, persist_result=None, result_serializer=None, log_prints=None)
 
     assert changed.timeout_seconds is None
@@ -351,7 +356,9 @@ def test_with_options_can_unset_what_has_a_none():
 
 @pytest.mark.behaviour("FLOW-DEF-21")
 def test_with_options_makes_an_instance_of_a_task_runner_class():
-    assert isinstance(flow(lambda: 1).with_options(task_runner=SequentialTaskRunner).task_runner, SequentialTaskRunner)
+    changed = flow(name="n")(lambda: 1).with_options(task_runner=SequentialTaskRunner)
+
+    assert isinstance(changed.task_runner, SequentialTaskRunner)
 
 
 @pytest.mark.behaviour("FLOW-DEF-21")
@@ -375,7 +382,7 @@ def test_with_options_replaces_hooks():
 
 @pytest.mark.behaviour("FLOW-DEF-22")
 def test_with_options_accepts_zero_retries_and_keeps_the_run_name():
-    original = flow(retries=3, retry_delay_seconds=2, flow_run_name="named")(lambda: 1)
+    original = flow(name="n", retries=3, retry_delay_seconds=2, flow_run_name="named")(lambda: 1)
     changed = original.with_options(retries=0, retry_delay_seconds=0)
 
     assert (changed.retries, changed.retry_delay_seconds) == (0, 0)

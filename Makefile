@@ -74,4 +74,4 @@ wheel: $(TEST) ## build the wheel into dist/ and check what is in it
 
 clean: ## remove what the other targets made, but not .venv
 	rm -rf build dist $(REPORTS) .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find core_engine runners tests benchmarks examples scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -path ./.git -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

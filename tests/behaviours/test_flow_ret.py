@@ -355,6 +355,21 @@ def test_a_quoted_value_is_not_searched():
     assert state.result().unquote()[0] is bad
 
 
+@pytest.mark.behaviour("FLOW-RET-12", "FUT-7")
+def test_a_quoted_value_inside_a_returned_collection_is_left_alone():
+    bad = Failed(message="only data")
+
+    @flow
+    def gives():
+        return {"a": quote(bad)}, 1
+
+    state = gives(return_state=True)
+
+    assert state.is_completed()
+    assert isinstance(state.result()[0]["a"], quote)
+    assert state.result()[0]["a"].unquote() is bad
+
+
 @pytest.mark.behaviour("FLOW-RET-13")
 def test_a_generator_returned_by_a_task_becomes_a_list():
     @task

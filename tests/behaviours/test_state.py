@@ -1,6 +1,7 @@
 """STATE: states as values, and what their results are."""
 
 import datetime
+import inspect
 import warnings
 from typing import Any
 
@@ -254,9 +255,13 @@ def test_raise_state_exception_raises_for_bad_states_only():
 @pytest.mark.behaviour("STATE-13")
 @pytest.mark.anyio
 async def test_raise_state_exception_works_in_async_code():
-    await states.raise_state_exception(Completed(data=1))
+    async def call(state: State) -> Any:
+        answer = states.raise_state_exception(state)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    assert await call(Completed(data=1)) is None
     with pytest.raises(CustomError):
-        await states.raise_state_exception(Failed(data=CustomError("x")))
+        await call(Failed(data=CustomError("x")))
 
 
 @flow

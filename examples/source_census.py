@@ -32,7 +32,8 @@ from core_engine.schemas.records import FlowRun
 from runners.concurrent import ConcurrentTaskRunner
 
 FAN_IN = 32
-TOP = 12
+TOP = 10
+BODIES = ("body", "handlers", "orelse", "finalbody", "cases")  # where statements hold statements
 
 
 @dataclass(frozen=True)
@@ -109,20 +110,21 @@ def read_and_parse(source: SourceFile) -> Outline:
     content = Path(source.path).read_bytes()
     tree = ast.parse(content, source.path)
     outline = Outline(lines=len(content.splitlines()), depth=0, functions=[], imports=[])
-    nodes: list[tuple[ast.AST, int]] = [(tree, 0)]
-    while nodes:
-        node, depth = nodes.pop()
-        depth += isinstance(node, ast.stmt | ast.match_case) and hasattr(node, "body")
+    blocks: list[tuple[ast.AST, int]] = [(tree, 0)]
+    while blocks:
+        block, depth = blocks.pop()
         outline["depth"] = max(outline["depth"], depth)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            outline["functions"].append((node.name, (node.end_lineno or node.lineno) - node.lineno + 1))
-        elif isinstance(node, ast.Import):
-            outline["imports"] += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            outline["imports"].append(node.module)
-        for child in ast.iter_child_nodes(node):
-            is_elif = isinstance(node, ast.If) and isinstance(child, ast.If) and node.orelse == [child]
-            nodes.append((child, depth - is_elif))
+        for statement in (child for name in BODIES for child in getattr(block, name, ())):
+            if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (statement.end_lineno or statement.lineno) - statement.lineno + 1
+                outline["functions"].append((statement.name, lines))
+            elif isinstance(statement, ast.Import):
+                outline["imports"] += [alias.name for alias in statement.names]
+            elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
+                outline["imports"].append(statement.module)
+            if hasattr(statement, "body") or hasattr(statement, "cases"):
+                is_elif = isinstance(statement, ast.If) and getattr(block, "orelse", None) == [statement]
+                blocks.append((statement, depth + (not is_elif)))
     return outline
 
 
@@ -203,10 +205,10 @@ def census(
 
 TITLES = {
     "packages": ("Largest packages", "lines"),
-    "imports": ("Most imported modules", "files that import it"),
+    "imports": ("Most imported modules", "importing files"),
     "longest": ("Longest functions", "lines"),
-    "deepest": ("Deepest nesting", "blocks in blocks"),
-    "problems": ("Files that cannot be parsed", "files"),
+    "deepest": ("Deepest nesting", "blocks"),
+    "problems": ("Cannot be parsed", "files"),
 }
 
 
@@ -219,16 +221,16 @@ def print_tables(total: Census, rankings: dict[str, list[tuple[str, int]]]) -> N
     tables = []
     for what, ranking in rankings.items():
         title, unit = TITLES[what]
-        table = Table(title=title, box=None, title_justify="left", title_style="bold")
-        table.add_column(unit, justify="right")
-        table.add_column("")
+        table = Table("", unit, title=title, title_justify="left", title_style="bold", box=None, width=38)
+        table.columns[0].no_wrap = True
+        table.columns[1].justify = "right"
         for name, number in ranking[:5]:
-            table.add_row(f"{number:,}", name[-34:])
+            table.add_row(name if len(name) < 28 else "…" + name[-26:], f"{number:,}")
         if ranking:
             tables.append(table)
     console = Console()
     console.print(f"\n{total.files:,} files, {total.lines:,} lines, {total.functions:,} functions\n", highlight=False)
-    console.print(Columns(tables, padding=(1, 3)))
+    console.print(Columns(tables, padding=(1, 2)))
 
 
 def charts(total: Census, rankings: dict[str, list[tuple[str, int]]]) -> str:

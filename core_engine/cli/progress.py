@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
@@ -72,6 +73,7 @@ class LiveProgress:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._footer = Footer(sys.stderr) if can_show_footer(sys.stderr) else None
+        self._snapshot: Callable[[], list[TaskProgress]] = list
         self.root: UUID | None = None
 
     def __enter__(self) -> Self:
@@ -81,6 +83,13 @@ class LiveProgress:
             self._thread = threading.Thread(target=self._poll, name="core-engine-progress", daemon=True)
             self._thread.start()
         return self
+
+    def watch(self) -> None:
+        """Begins to ask the engine. Before, the main thread may still be importing it."""
+        if self._footer is not None:
+            from core_engine.engine.progress import snapshot
+
+            self._snapshot = snapshot
 
     def finish(self, store: Store, flow_run_id: UUID) -> list[Bar]:
         """Shows and returns the final numbers, which are the store's: those of the last poll may be older."""
@@ -108,10 +117,7 @@ class LiveProgress:
 
     def _poll(self) -> None:
         while not self._stop.wait(REFRESH_SECONDS):
-            # Not imported from here: it belongs to the engine, which the main thread may just be importing.
-            engine = sys.modules.get("core_engine.engine.progress")
-            if engine is not None and hasattr(engine, "snapshot"):
-                self._take(engine.snapshot())
+            self._take(self._snapshot())
             self._draw()
 
     def _take(self, snapshot: list[TaskProgress]) -> None:

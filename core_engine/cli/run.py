@@ -67,7 +67,9 @@ def run(
 
         with LiveProgress(f"loading {entrypoint}") as progress:
             try:
-                _call(_load(entrypoint, runner), parameters, outcome)
+                flow = _load(entrypoint, runner)
+                progress.watch()
+                _call(flow, parameters, outcome)
             finally:
                 outcome.id = outcome.id or progress.root
                 _read_back(outcome, progress)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.loops import LoopThread
@@ -58,13 +59,14 @@ class AsyncCalls:
         loop.loop.call_soon_threadsafe(start)
         return outcome
 
-    def submit(self, call: Callable[[], Awaitable[Any]]) -> Outcome[Any]:
-        """Awaits ``call()`` on the loop. Any thread."""
+    def submit(self, call: Callable[[], Awaitable[Any]], context: Context | None = None) -> Outcome[Any]:
+        """Awaits ``call()`` on the loop, with `context`, None: a copy of the caller's. Any thread."""
 
         async def main() -> Any:
             return await call()
 
-        return self._loop().submit(main)
+        loop = self._loop()
+        return loop.submit(main) if context is None else context.run(loop.submit, main)
 
     def stop(self) -> None:
         """Ends the loop; what still runs on it is cancelled. Blocks."""

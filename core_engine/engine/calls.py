@@ -6,6 +6,7 @@ import time
 from collections.abc import Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import step
 from core_engine.engine.run_sets import RunSet
 from core_engine.schemas.states import SCHEDULED, State
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 class TaskCall:
     """One task run to execute: ``begin_task_run`` with its arguments.
 
-    Called, it gives the coroutine that executes the run and returns its State. ``run`` executes it in this thread,
-    ``arun`` as part of an event loop's task; both hand the state to the engine.
+    ``run`` executes it in this thread, ``arun`` as part of a task of the running loop; both hand the run's state to
+    the engine. Called, it gives an awaitable of the state that executes the run in a thread or on the loop for async
+    tasks, whichever loop awaits it: that is all a runner with only the basic members needs.
     """
 
     __slots__ = ("index", "run_record", "run_set", "worker")
@@ -35,7 +37,18 @@ class TaskCall:
         group, index = self.run_set.summary.origin(self.index)
         return group.run_name(index)
 
-    def __call__(self) -> Coroutine[Any, Any, State]:
+    async def __call__(self) -> State:
+        run_set = self.run_set
+        context = run_set.context.copy()
+        if run_set.task.isasync:
+            assert run_set.flow_run.session is not None
+            outcome = run_set.flow_run.session.async_calls().submit(self.begin, context)
+        else:
+            outcome = service_threads.submit(lambda: context.run(step, self.begin()))
+        return await outcome.arrive_result()
+
+    def begin(self) -> Coroutine[Any, Any, State]:
+        """Returns the coroutine that executes the run."""
         from core_engine.engine.task_runs import begin_task_run
 
         run_set = self.run_set
@@ -63,7 +76,7 @@ class TaskCall:
         """
         self.worker = worker
         try:
-            state = self.run_set.context.copy().run(step, self())
+            state = self.run_set.context.copy().run(step, self.begin())
         except BaseException as exception:  # the run's own crash was recorded on the way; this is its outcome
             state = self._crashed(exception)
         return self.report(state)
@@ -72,7 +85,7 @@ class TaskCall:
         """Executes the run as part of this task of the running loop; otherwise as ``run``."""
         self.worker = worker
         try:
-            state = await self()
+            state = await self.begin()
         except BaseException as exception:
             state = self._crashed(exception)
         return self.report(state)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+from core_engine.concurrency.async_calls import AsyncCalls
 from core_engine.concurrency.loops import engine_loop
-from core_engine.concurrency.waiting import Latch, Outcome
+from core_engine.concurrency.waiting import Latch, Outcome, run_blocking
+
+ASYNC_WINDOW = 1_000
 
 
 class RunnerSession:
@@ -28,7 +32,12 @@ class RunnerSession:
         self._stop = Latch()
         self._started: Outcome[None] = Outcome()
         self._ended: Outcome[None] | None = None
+        # Keeps two calls at once from starting two local runners.
+        self._lock = threading.Lock()
+        self._local_asked_for = False
+        self._local_started: Outcome[Any] = Outcome()
         self._local: RunnerSession | None = None
+        self._async_calls: AsyncCalls | None = None
         self._logger = logger
 
     async def start(self) -> None:
@@ -54,18 +63,32 @@ class RunnerSession:
         """Stops the runner and what was started beside it; waits until it has stopped."""
         if self._local is not None:
             await self._local.stop()
+        if self._async_calls is not None:
+            await run_blocking(self._async_calls.stop)
         self._stop.set()
         if self._ended is not None:
             await self._ended.arrive_result()
+
+    def async_calls(self) -> AsyncCalls:
+        """Returns the loop for async tasks of a runner that brings none of its own."""
+        with self._lock:
+            if self._async_calls is None:
+                self._async_calls = AsyncCalls(ASYNC_WINDOW)
+            return self._async_calls
 
     async def local_runner(self) -> Any:
         """Returns a runner that runs calls in this process: the flow's own, or a concurrent one beside it (D18)."""
         if self.runner.shares_memory:
             return self.runner
-        if self._local is None:
-            from core_engine.task_runners import get_task_runner
+        with self._lock:
+            starts, self._local_asked_for = not self._local_asked_for, True
+        if starts:
+            await self._start_local()
+        return await self._local_started.arrive_result()
 
-            local = RunnerSession(get_task_runner("concurrent")(), self._logger)
-            await local.start()
-            self._local = local
-        return self._local.runner
+    async def _start_local(self) -> None:
+        from core_engine.task_runners import get_task_runner
+
+        self._local = local = RunnerSession(get_task_runner("concurrent")(), self._logger)
+        await local.start()
+        self._local_started.give(local.runner)

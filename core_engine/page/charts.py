@@ -47,6 +47,7 @@ def histogram(bins: Sequence[tuple[str, int]], colour: int = 0, height: int = 19
         height: Of the bars' area, in pixels at full size.
     """
     most = max((value for _, value in bins), default=0) or 1
+    highest = next((position for position, (_, value) in enumerate(bins) if value == most), None)
     step = _WIDTH / max(1, len(bins))
     bars = []
     for position, (label, value) in enumerate(bins):
@@ -58,8 +59,9 @@ def histogram(bins: Sequence[tuple[str, int]], colour: int = 0, height: int = 19
             f"<title>{escape(label)}: {value:,}</title></path>"
         )
         if label:
-            bars.append(f'<text x="{left:.1f}" y="{height + 16}">{escape(label)}</text>')
-        if value == most:
+            middle = left + wide / 2
+            bars.append(f'<text x="{middle:.1f}" y="{height + 16}" text-anchor="middle">{escape(label)}</text>')
+        if position == highest:
             place = f'x="{left + wide / 2:.1f}" y="{height - tall - 5:.1f}"'
             bars.append(f'<text class="label" {place} text-anchor="middle">{value:,}</text>')
     rule = f'<line class="rule" x1="0" x2="{_WIDTH}" y1="{height + 0.5}" y2="{height + 0.5}"/>'

@@ -14,13 +14,15 @@ from core_engine.page.spans import Span, natural
 from core_engine.schemas.states import CRASHED, FAILED
 
 if TYPE_CHECKING:
-    from core_engine.backend.store import Store
+    from core_engine.backend.store import Store, TaskRunTime
     from core_engine.schemas.records import FlowRun
 
 MAX_FAILURES = 12
 # A flow that calls subflows in a loop has as many child runs; the page shows the tasks of the first ones.
 MAX_SUBFLOW_RUNS = 200
 MAX_PARAMETERS_LENGTH = 600
+# Lanes of task runs that no worker ran: those that stand for subflows, and those that ended without having started.
+SUBFLOWS = "subflows"
 NO_WORKER = "no worker"
 
 
@@ -72,30 +74,21 @@ class _Reading:
         for counted in self._store.count_task_runs(flow_run_id):
             task = self.tasks.setdefault(path + counted.task_name, TaskSummary(path + counted.task_name))
             task.counts[kind_of(counted.state_type, counted.state_name)] += counted.count
+        subflows = {group.task_name for group in self._store.read_task_groups(flow_run_id) if group.kind == "subflow"}
         for times in self._store.task_run_times(flow_run_id):
-            self._add_span(path, *times)
+            self._add_span(path, times, SUBFLOWS if times.task_name in subflows else NO_WORKER)
         failed = self._store.read_task_runs(flow_run_id, state_types=[FAILED, CRASHED], limit=MAX_FAILURES)
         for run in failed:
             if run.state is not None:
                 self.failures.append(Failure(path + run.name, run.state.name, run.state.message or ""))
 
-    def _add_span(
-        self,
-        path: str,
-        task_name: str,
-        call: int,
-        run_name: str | None,
-        worker: str | None,
-        state_type: Any,
-        state_name: str,
-        created: float,
-        start: float | None,
-        end: float | None,
-    ) -> None:
+    def _add_span(self, path: str, times: TaskRunTime, lane: str) -> None:
+        """Adds a span to the lane of its worker; `lane` is for those that have none."""
+        start, end = times.start, times.end
         if start is None and end is None:
             return  # it never ran: it counts in the table, and there is nothing to draw
-        name = path + task_name
-        kind = kind_of(state_type, state_name)
+        name = path + times.task_name
+        kind = kind_of(times.state_type, times.state_name)
         if end is None:
             end = self._ended
         if start is None:
@@ -106,11 +99,11 @@ class _Reading:
             start - self._began,
             max(start, end) - self._began,
             self._numbers.setdefault(name, len(self._numbers)),
-            self._states.setdefault((state_name, kind), len(self._states)),
-            call,
-            run_name,
+            self._states.setdefault((times.state_name, kind), len(self._states)),
+            times.index,
+            times.name,
         )
-        self._lanes.setdefault(worker or NO_WORKER, []).append(span)
+        self._lanes.setdefault(times.worker or lane, []).append(span)
 
     def timeline(self) -> Timeline:
         """Returns the timeline of all that was added, from the first start to the last end."""
@@ -126,7 +119,7 @@ class _Reading:
             }
         late = max((span.end for span in spans), default=0.0)
         total = max(late, self._ended - self._began) - min(early, 0.0)
-        ordered = sorted(lanes.items(), key=lambda lane: (lane[0] == NO_WORKER, natural(lane[0])))
+        ordered = sorted(lanes.items(), key=lambda lane: (lane[0] in (SUBFLOWS, NO_WORKER), natural(lane[0])))
         return Timeline(max(total, 1e-3), list(self._numbers), list(self._states), ordered)
 
 

@@ -10,13 +10,18 @@ from core_engine.page.timeline import colour_class
 
 GLYPHS = {"completed": "✓", "cached": "✓", "failed": "✕", "cancelled": "⊘", "running": "▶", "waiting": "…"}
 SPARK_BINS = 24
+# A fact with more characters than these gets a line of its own.
+WIDE_FACT = 36
 
 
 def render_head(page: RunPage) -> str:
     """Returns the run's name and state, its figures, and its facts."""
     facts = page.facts
     message = f'<p class="message">{escape(facts.message)}</p>' if facts.message else ""
-    details = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.facts)
+    details = "".join(
+        f"<div{' class=wide' if len(value) > WIDE_FACT else ''}><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+        for name, value in facts.facts
+    )
     return (
         "<header>"
         f'<p class="eyebrow">flow run <span class="id">{escape(facts.run_id)}</span></p>'

@@ -56,7 +56,9 @@ class ContextModel:
     def __init__(self, **values: Any) -> None:
         unknown = sorted(values.keys() - self._fields.keys())
         if unknown:
-            raise ValueError(f"{type(self).__name__} has no field {', '.join(unknown)}; its fields: {sorted(self._fields)}.")
+            raise ValueError(
+                f"{type(self).__name__} has no field {', '.join(unknown)}; its fields: {sorted(self._fields)}."
+            )
         for name, types in self._fields.items():
             if name not in values:
                 if name not in self._defaults:
@@ -201,7 +203,13 @@ class TaskRunContext(ContextModel):
 
     @classmethod
     def of(
-        cls, active: ActiveTaskRun, task: Any, client: Any, parameters: dict[str, Any], result_factory: Any, log_prints: bool
+        cls,
+        active: ActiveTaskRun,
+        task: Any,
+        client: Any,
+        parameters: dict[str, Any],
+        result_factory: Any,
+        log_prints: bool,
     ) -> TaskRunContext:
         """Makes the context of a run that is starting; richer fields are made when somebody asks."""
         context = cls.__new__(cls)

@@ -57,7 +57,9 @@ def check_name(name: object, kind: str) -> None:
         raise TypeError(f"The parameter 'name' of a {kind} must be a string, not {type(name).__name__}.{hint}")
     found = [character for character in FORBIDDEN_IN_NAMES if character in name]
     if found:
-        raise InvalidNameError(f"The name {name!r} holds the character {found[0]!r}, which is not allowed in a {kind}'s name.")
+        raise InvalidNameError(
+            f"The name {name!r} holds the character {found[0]!r}, which is not allowed in a {kind}'s name."
+        )
 
 
 def check_run_name(run_name: object, option: str) -> None:
@@ -76,7 +78,9 @@ def check_hooks(hooks: object, option: str) -> list[Callable[..., Any]] | None:
     if hooks is None:
         return None
     if not isinstance(hooks, Iterable) or isinstance(hooks, (str, bytes)):
-        raise TypeError(f"{option} takes a list of functions, not {type(hooks).__name__}. Write {option}=[hook1, hook2].")
+        raise TypeError(
+            f"{option} takes a list of functions, not {type(hooks).__name__}. Write {option}=[hook1, hook2]."
+        )
     listed = list(hooks)
     if not listed:
         raise ValueError(f"{option} is empty. Give at least one function, or leave the option out.")

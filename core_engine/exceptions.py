@@ -1,23 +1,23 @@
 """Every exception of core_engine, in one place.
 
-    CoreEngineError
-    ├── definitions   InvalidNameError (ValueError), ReservedArgumentError (TypeError)
-    ├── parameters    ParameterBindError, ParameterTypeError, SignatureMismatchError (all TypeError)
-    ├── maps          MappingLengthMismatch, MappingMissingIterable
-    ├── context       MissingContextError (RuntimeError)
-    ├── outcomes      FailedRun, CrashedRun, CancelledRun, UnfinishedRun, PausedRun, UpstreamTaskError
-    ├── results       MissingResult, SerializationError, StorageError
-    ├── pauses        NotPausedError, FlowPauseTimeout
-    ├── loading       ScriptError, MissingFlowError, UnspecifiedFlowError
-    ├── runners       UnknownTaskRunner, TaskRunnerNotInstalled
-    ├── settings      SettingsError (ValueError)
-    ├── orchestration IllegalTransition, ObjectNotFound
-    └── store         StoreError: DatabaseDamaged, DatabaseTooNew, StoreUnavailable, UnsafeHome
+CoreEngineError
+├── definitions   InvalidNameError (ValueError), ReservedArgumentError (TypeError)
+├── parameters    ParameterBindError, ParameterTypeError, SignatureMismatchError (all TypeError)
+├── maps          MappingLengthMismatch, MappingMissingIterable
+├── context       MissingContextError (RuntimeError)
+├── outcomes      FailedRun, CrashedRun, CancelledRun, UnfinishedRun, PausedRun, UpstreamTaskError
+├── results       MissingResult, SerializationError, StorageError
+├── pauses        NotPausedError, FlowPauseTimeout
+├── loading       ScriptError, MissingFlowError, UnspecifiedFlowError
+├── runners       UnknownTaskRunner, TaskRunnerNotInstalled
+├── settings      SettingsError (ValueError)
+├── orchestration IllegalTransition, ObjectNotFound
+└── store         StoreError: DatabaseDamaged, DatabaseTooNew, StoreUnavailable, UnsafeHome
 
-    Signal (BaseException)     what a user's ``except Exception`` must not swallow
-    ├── Abort                  orchestration ends this execution; the recorded state stands
-    ├── Pause                  the run leaves because it is paused; carries the state
-    └── TerminationSignal      SIGTERM arrived
+Signal (BaseException)     what a user's ``except Exception`` must not swallow
+├── Abort                  orchestration ends this execution; the recorded state stands
+├── Pause                  the run leaves because it is paused; carries the state
+└── TerminationSignal      SIGTERM arrived
 """
 
 from __future__ import annotations

@@ -187,7 +187,8 @@ class Flow(Generic[P, R]):
             result_storage=given(result_storage, self.result_storage),
             result_serializer=given(result_serializer, self.result_serializer),
             cache_result_in_memory=cast(
-                bool, self.cache_result_in_memory if cache_result_in_memory in (NOT_SET, None) else cache_result_in_memory
+                bool,
+                self.cache_result_in_memory if cache_result_in_memory in (NOT_SET, None) else cache_result_in_memory,
             ),
             log_prints=given(log_prints, self.log_prints),
             on_completion=given(on_completion, self.on_completion),
@@ -200,7 +201,9 @@ class Flow(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
     @overload
-    def __call__(self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any) -> State: ...
+    def __call__(
+        self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> State: ...
 
     @overload
     def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
@@ -281,7 +284,9 @@ def _runner(runner: Any) -> BaseTaskRunner:
         return get_task_runner(runner)()
     if isinstance(runner, type):
         return cast(BaseTaskRunner, runner())
-    if not isinstance(runner, BaseTaskRunner) and not all(hasattr(runner, name) for name in ("start", "submit", "wait")):
+    if not isinstance(runner, BaseTaskRunner) and not all(
+        hasattr(runner, name) for name in ("start", "submit", "wait")
+    ):
         raise TypeError(f"task_runner must be a task runner, its class, or a registered name, not {runner!r}.")
     return cast(BaseTaskRunner, runner)
 

@@ -17,7 +17,9 @@ class StateSequence(Sequence[State]):
     States that are not Completed, and those of subflows, are held; the others are read from the store when asked for.
     """
 
-    def __init__(self, store: Any, journal: Any, parts: list[tuple[Any, int, Mapping[int, State]]], last: list[State]) -> None:
+    def __init__(
+        self, store: Any, journal: Any, parts: list[tuple[Any, int, Mapping[int, State]]], last: list[State]
+    ) -> None:
         self._store = store
         self._journal = journal
         self._parts = parts

@@ -77,7 +77,9 @@ class Lineage:
 
     def link(self, state: State, value: Any) -> None:
         """Remembers that `value`, and its members, came from the run of `state`."""
-        bare = make_state(state._type, state._time, state._group, state._index, state._ordinal, state._name, state._message)
+        bare = make_state(
+            state._type, state._time, state._group, state._index, state._ordinal, state._name, state._message
+        )
         bare._details = state._details
         bare._id = state._id
         self._link_one(bare, value)

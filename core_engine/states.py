@@ -244,7 +244,9 @@ def _check_readable(state: State) -> None:
     if state._type is PAUSED:
         raise PausedRun("The run is paused, so no result is available. Resume it first.")
     if state._type not in FINAL_TYPES:
-        raise UnfinishedRun(f"The run is in state {state._name} (type {state._type.value}), which is not final; it has no result yet.")
+        raise UnfinishedRun(
+            f"The run is in state {state._name} (type {state._type.value}), which is not final; it has no result yet."
+        )
 
 
 def read_state_result(state: State, raise_on_failure: bool = True) -> Any:
@@ -348,7 +350,9 @@ def get_state_exception(state: State) -> BaseException:
 
     if isinstance(value, StateSequence):
         return get_state_exception(value.first_bad())
-    raise TypeError(f"The data of a {state._name} state must be an exception, a text or states, not {type(value).__name__}.")
+    raise TypeError(
+        f"The data of a {state._name} state must be an exception, a text or states, not {type(value).__name__}."
+    )
 
 
 def raise_state_exception(state: State) -> Any:
@@ -372,7 +376,9 @@ async def _raise_in_async_code(state: State) -> None:
 # What becomes a state -------------------------------------------------------------------------------------------------
 
 
-def exception_to_failed_state(exception: BaseException | None = None, message: str | None = None, **fields: Any) -> State:
+def exception_to_failed_state(
+    exception: BaseException | None = None, message: str | None = None, **fields: Any
+) -> State:
     """Makes the FAILED state of an exception (None: the one being handled).
 
     Raises:

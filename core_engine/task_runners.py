@@ -129,7 +129,9 @@ class BaseTaskRunner(ABC):
 
     def _check_started(self) -> None:
         if not self._started:
-            raise RuntimeError(f"This {type(self).__name__} takes no work before it is started (`async with runner.start()`).")
+            raise RuntimeError(
+                f"This {type(self).__name__} takes no work before it is started (`async with runner.start()`)."
+            )
 
     def _options(self) -> dict[str, Any]:
         """The options by which runners are compared, shown and pickled: public attributes."""

@@ -217,7 +217,8 @@ class Task(Generic[P, R]):
             result_storage_key=given(result_storage_key, self.result_storage_key),
             result_serializer=given(result_serializer, self.result_serializer),
             cache_result_in_memory=cast(
-                bool, self.cache_result_in_memory if cache_result_in_memory in (NOT_SET, None) else cache_result_in_memory
+                bool,
+                self.cache_result_in_memory if cache_result_in_memory in (NOT_SET, None) else cache_result_in_memory,
             ),
             timeout_seconds=given(timeout_seconds, self.timeout_seconds),
             log_prints=given(log_prints, self.log_prints),
@@ -233,7 +234,9 @@ class Task(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
     @overload
-    def __call__(self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any) -> State: ...
+    def __call__(
+        self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> State: ...
 
     @overload
     def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
@@ -264,7 +267,9 @@ class Task(Generic[P, R]):
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]: ...
 
     @overload
-    def submit(self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any) -> State: ...
+    def submit(
+        self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> State: ...
 
     @overload
     def submit(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> TaskFuture[R]: ...
@@ -279,7 +284,9 @@ class Task(Generic[P, R]):
         return self._enter(args, kwargs, wait_for, "state" if return_state else "future")
 
     @overload
-    def map(self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any) -> list[State]: ...
+    def map(
+        self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> list[State]: ...
 
     @overload
     def map(

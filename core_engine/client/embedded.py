@@ -103,9 +103,13 @@ class EmbeddedClient:
         """Returns the state changes of a flow run and its task runs in order; `after`: an event's cursor, None: all."""
         return await self._read(lambda: self.store.read_events(flow_run_id, after=after, limit=limit))
 
-    async def read_logs(self, flow_run_id: UUID | None = None, task_run_id: UUID | None = None, **filters: Any) -> list[Any]:
+    async def read_logs(
+        self, flow_run_id: UUID | None = None, task_run_id: UUID | None = None, **filters: Any
+    ) -> list[Any]:
         """Returns stored log lines in order; `filters`: min_level, after (a cursor), limit."""
-        return await self._read(lambda: self.store.read_logs(flow_run_id=flow_run_id, task_run_id=task_run_id, **filters))
+        return await self._read(
+            lambda: self.store.read_logs(flow_run_id=flow_run_id, task_run_id=task_run_id, **filters)
+        )
 
     async def _read(self, function: Any, *args: Any) -> Any:
         await self.journal_committed(self.journal.position)

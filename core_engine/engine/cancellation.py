@@ -146,5 +146,3 @@ class ExecutingTask:
         except RuntimeError:
             return False  # the loop was closed, and the task with it
         return True
-
-

@@ -32,7 +32,9 @@ class report_task_run_crashes:  # noqa: N801  # used as `with report_task_run_cr
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is None or isinstance(error, (Abort, Pause)):
             return
         crash_task_run(self._run, error)
@@ -90,7 +92,9 @@ class report_flow_run_crashes:  # noqa: N801
 
     __slots__ = ("_run",)
 
-    def __init__(self, flow_run: ActiveFlowRun, client: EmbeddedClient | None = None, flow: Flow[..., Any] | None = None) -> None:
+    def __init__(
+        self, flow_run: ActiveFlowRun, client: EmbeddedClient | None = None, flow: Flow[..., Any] | None = None
+    ) -> None:
         self._run = flow_run
 
     async def __aenter__(self) -> None:

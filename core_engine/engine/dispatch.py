@@ -109,7 +109,9 @@ async def _run_one(run_set: RunSet, runner: Any, index: int) -> None:
     run = call.run_record
     if state._group is None and (run is None or run.state is not state):
         # The runner made the state itself: the call was lost, or raised.
-        state = crashed_task_state(run_set, index, run, state.data if isinstance(state.data, BaseException) else RuntimeError(state.message))
+        state = crashed_task_state(
+            run_set, index, run, state.data if isinstance(state.data, BaseException) else RuntimeError(state.message)
+        )
     due = call.report(state)
     while due is not None:
         await run_set.flow_run.woken.arrive(max(0.0, due - time.time()))

@@ -61,7 +61,9 @@ def enter_flow_run_engine_from_flow_call(
         )
         return None
     if TaskRunContext.get() is not None:
-        raise RuntimeError(f"Flow {flow.name!r} was called inside a task; flows cannot run in tasks. Call it from a flow.")
+        raise RuntimeError(
+            f"Flow {flow.name!r} was called inside a task; flows cannot run in tasks. Call it from a flow."
+        )
     setup_logging()
     parent = FlowRunContext.get()
     if parent is None or parent.run is None:

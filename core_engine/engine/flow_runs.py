@@ -185,7 +185,11 @@ async def begin_flow_run(
     try:
         async with report_flow_run_crashes(run, client, flow):
             with watch_requests(run):
-                logger.debug("Starting %r; submitted tasks will be run by %s...", type(flow.task_runner).__name__, flow.task_runner)
+                logger.debug(
+                    "Starting %r; submitted tasks will be run by %s...",
+                    type(flow.task_runner).__name__,
+                    flow.task_runner,
+                )
                 run.session = RunnerSession(flow.task_runner, logger)
                 await run.session.start()
                 try:
@@ -328,4 +332,3 @@ def _captured_prints(context: FlowRunContext) -> Any:
     from core_engine.logging.prints import patch_print
 
     return patch_print()
-

@@ -94,7 +94,9 @@ async def collect_task_run_inputs(expr: Any, max_depth: int = -1) -> set[TaskRun
     return set(task_run_inputs(expr))
 
 
-def inputs_by_parameter(parameters: Mapping[str, Any], wait_for: Sequence[Any] | None) -> dict[str, list[TaskRunResult]]:
+def inputs_by_parameter(
+    parameters: Mapping[str, Any], wait_for: Sequence[Any] | None
+) -> dict[str, list[TaskRunResult]]:
     """Returns the upstream runs of each parameter, and of ``wait_for`` if given.
 
     Raises:
@@ -173,7 +175,9 @@ class _Countdown:
             self._callback()
 
 
-async def resolve_inputs(parameters: Mapping[str, Any], return_data: bool = True, max_depth: int = -1) -> dict[str, Any]:
+async def resolve_inputs(
+    parameters: Mapping[str, Any], return_data: bool = True, max_depth: int = -1
+) -> dict[str, Any]:
     """Returns the parameters with futures and states, at any depth, replaced by their values.
 
     Parameters:

@@ -18,7 +18,9 @@ def load_flow_from_entrypoint(entrypoint: str) -> Flow[..., Any]:
     """Returns the flow at ``path/to/file.py:name`` or ``package.module:name``; see ``core_engine.flows``."""
     place, separator, name = entrypoint.rpartition(":")
     if not separator:
-        raise MissingFlowError(f"{entrypoint!r} does not name a flow. Write path/to/file.py:flow or package.module:flow.")
+        raise MissingFlowError(
+            f"{entrypoint!r} does not name a flow. Write path/to/file.py:flow or package.module:flow."
+        )
     with ObjectRegistry(block_code_execution=True):
         module = load_script_as_module(place) if place.endswith(".py") else importlib.import_module(place)
     if not hasattr(module, name):
@@ -46,7 +48,9 @@ def load_flow_from_script(path: str | Path, flow_name: str | None = None) -> Flo
         raise MissingFlowError(f"The script {str(path)!r} defines no flow.")
     if flow_name is not None:
         if flow_name not in flows:
-            raise MissingFlowError(f"The script {str(path)!r} defines no flow named {flow_name!r}. It defines: {listed}.")
+            raise MissingFlowError(
+                f"The script {str(path)!r} defines no flow named {flow_name!r}. It defines: {listed}."
+            )
         return flows[flow_name]
     if len(flows) > 1:
         raise UnspecifiedFlowError(f"The script {str(path)!r} defines several flows ({listed}). Name one of them.")

@@ -25,7 +25,9 @@ class PreviousRuns:
     def __init__(self, groups: Sequence[TaskRunGroup], task_runs: dict[UUID, TaskRun]) -> None:
         self._task_runs = task_runs
         self._places = {
-            (group.task_key, group.first_index + index): (group, index) for group in groups for index in range(group.count)
+            (group.task_key, group.first_index + index): (group, index)
+            for group in groups
+            for index in range(group.count)
         }
 
     @classmethod
@@ -37,7 +39,8 @@ class PreviousRuns:
     def origins(self, group: TaskRunGroup) -> list[tuple[TaskRunGroup, int]] | None:
         """Returns where each run of a new group is recorded; None when none of them has been recorded before."""
         places = [
-            self._places.get((group.task_key, group.first_index + index), (group, index)) for index in range(group.count)
+            self._places.get((group.task_key, group.first_index + index), (group, index))
+            for index in range(group.count)
         ]
         return places if any(place[0] is not group for place in places) else None
 

@@ -24,5 +24,7 @@ def make_run_name(template: Any, option: str, parameters: Mapping[str, Any]) -> 
     name = template()
     if not isinstance(name, str):
         maker = getattr(template, "__name__", type(template).__name__)
-        raise TypeError(f"The function {maker!r}, given as {option}, must return a string; it returned {type(name).__name__}.")
+        raise TypeError(
+            f"The function {maker!r}, given as {option}, must return a string; it returned {type(name).__name__}."
+        )
     return name

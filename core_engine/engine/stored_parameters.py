@@ -42,7 +42,9 @@ def _as_json(value: Any) -> str:
 def _masked(value: Any) -> Any:
     """Masks what stands under secret names in nested mappings."""
     if isinstance(value, dict):
-        return {key: SECRET_MASK if isinstance(key, str) and is_secret_name(key) else _masked(v) for key, v in value.items()}
+        return {
+            key: SECRET_MASK if isinstance(key, str) and is_secret_name(key) else _masked(v) for key, v in value.items()
+        }
     if isinstance(value, list):
         return [_masked(member) for member in value]
     return value

@@ -112,4 +112,3 @@ async def _reusable(parent: ActiveFlowRun, stand_in: ActiveTaskRun) -> State | N
         return None
     state: State = child.state
     return state
-

@@ -259,4 +259,6 @@ def _log_end(run: ActiveTaskRun, task: Task[..., Any], state: State) -> None:
             return
         task_run_logger(run.snapshot(), task, log_sink=run.flow_run.client.log_sink).info("Finished in state %s", state)
     else:
-        task_run_logger(run.snapshot(), task, log_sink=run.flow_run.client.log_sink).error("Finished in state %s", state)
+        task_run_logger(run.snapshot(), task, log_sink=run.flow_run.client.log_sink).error(
+            "Finished in state %s", state
+        )

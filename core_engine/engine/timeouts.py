@@ -57,9 +57,7 @@ class TimedCall:
             engine_loop().call_later(INTERRUPT_AGAIN_SECONDS, self.expire)
 
 
-def call_in_time(
-    call: TimedCall, timeout_seconds: float
-) -> Any:
+def call_in_time(call: TimedCall, timeout_seconds: float) -> Any:
     """Makes the call in a helper thread and returns what it returns, within a time limit. Blocks this thread.
 
     Raises:

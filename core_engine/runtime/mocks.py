@@ -32,7 +32,9 @@ def cast_like(text: str, real: Any, name: str) -> Any:
     """
     cast = _CASTS.get(type(real))
     if cast is None:
-        raise ValueError(f"The runtime attribute {name!r} is a {type(real).__name__}, which no environment variable can mock.")
+        raise ValueError(
+            f"The runtime attribute {name!r} is a {type(real).__name__}, which no environment variable can mock."
+        )
     return cast(text)
 
 

@@ -89,4 +89,3 @@ def _run_all(block: CallBlock) -> None:
 def _run(call: TaskCall) -> None:
     while (due := call.run(WORKER)) is not None:
         call.block_until(due)
-

@@ -121,7 +121,8 @@ def _choose(bars: Sequence[Bar], most: int | None) -> tuple[list[int], int]:
 
 def _cells(bar: Bar, rate: float | None) -> dict[str, str]:
     return {
-        "done": f"{bar.done}/{bar.total}",
+        # As wide as it will get, so that the bars do not move about.
+        "done": f"{bar.done}/{bar.total}".rjust(2 * len(str(bar.total)) + 1),
         "failed": str(bar.failed),
         "cached": str(bar.cached),
         "running": str(bar.running),

@@ -1,0 +1,114 @@
+"""Flows that the tests of the command line run."""
+
+import time
+from pathlib import Path
+
+from core_engine import flow, get_run_logger, task
+from core_engine.states import Cancelled, Paused
+from runners.concurrent import ConcurrentTaskRunner
+
+
+@task
+def double(number: int) -> int:
+    return 2 * number
+
+
+@task
+def only_even(number: int) -> int:
+    if number % 2:
+        raise ValueError(f"{number} is odd")
+    return number
+
+
+@task
+def say(text: str) -> None:
+    get_run_logger().info("saying %s", text)
+    get_run_logger().warning("loudly %s", text)
+
+
+@flow
+def adding(a: int, b: int = 1) -> int:
+    print(f"sum: {a + b}")
+    return a + b
+
+
+@flow
+async def asynchronous(a: int) -> int:
+    return a
+
+
+@flow
+def failing() -> None:
+    raise ValueError("nothing works")
+
+
+@flow
+def some_fail(count: int = 10) -> str:
+    for future in only_even.map(range(count)):
+        future.wait()
+    return "done"
+
+
+@flow
+def cancelled() -> object:
+    return Cancelled(message="no longer wanted")
+
+
+@flow
+def paused() -> object:
+    return Paused()
+
+
+@flow
+def secretive(api_token: str) -> None:
+    pass
+
+
+@flow
+def talking() -> None:
+    get_run_logger().info("the flow speaks")
+    say("hello")
+    say("again")
+
+
+@flow
+def inner(count: int) -> int:
+    return sum(future.result() for future in double.map(range(count)))
+
+
+@flow
+def outer() -> int:
+    return inner(3) + inner(4)
+
+
+@task
+def nap(number: int, seconds: float) -> int:
+    time.sleep(seconds)
+    if number % 50 == 7:
+        raise ValueError("a bad number")
+    return number
+
+
+@flow(task_runner=ConcurrentTaskRunner(max_workers=4))
+def napping(count: int = 100, seconds: float = 0.02) -> str:
+    """Long enough to look at; two of a hundred naps fail."""
+    print("going to sleep")
+    for future in double.map(range(count)) + nap.map(range(count), seconds=seconds):
+        future.wait()
+    return "rested"
+
+
+@task
+def wait_for_end_of(path: Path) -> None:
+    while path.exists():
+        time.sleep(0.01)
+
+
+@flow
+def waiting(path: Path) -> str:
+    """Makes the file, then goes on until somebody removes it."""
+    path.write_text("waiting")
+    get_run_logger().info("waiting for %s", path.name)
+    wait_for_end_of.submit(path).wait()
+    get_run_logger().info("it is gone")
+    return "done"

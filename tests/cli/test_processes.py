@@ -1,0 +1,78 @@
+"""Commands that act on a run of another process."""
+
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import FLOWS, Cli, until
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def waiting(start: Start, tmp_path: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A process whose flow goes on until the file is removed."""
+    file = tmp_path / "file"
+    process = start("run", f"{FLOWS}:waiting", "-p", f"path={file}")
+    until(file.exists)
+    return process, file
+
+
+def test_a_run_that_is_cancelled_ends_as_cancelled(cli: Cli, waiting: tuple[subprocess.Popen[str], Path]) -> None:
+    process, _ = waiting
+    run = cli.json("runs")[0]
+    assert run["state"]["name"] == "Running"
+    assert "Cancelled" in cli("cancel", run["id"][:8], "--wait", "20").stdout
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 3, stderr
+    assert cli.json("runs")[0]["state"]["type"] == "CANCELLED"
+
+
+def test_a_run_that_has_ended_cannot_be_cancelled(cli: Cli) -> None:
+    run = cli.run("adding", "-p", "a=1")
+    assert "already ended" in cli("cancel", run["id"], code=1).stderr
+
+
+def test_following_shows_lines_as_they_come_and_ends_with_the_run(
+    cli: Cli, start: Start, waiting: tuple[subprocess.Popen[str], Path]
+) -> None:
+    process, file = waiting
+    follower = start("logs", cli.json("runs")[0]["id"], "--follow")
+    assert follower.stdout is not None
+    until(lambda: "waiting for file" in follower.stdout.readline())
+    file.unlink()
+    rest, _ = follower.communicate(timeout=20)
+    assert "it is gone" in rest
+    assert follower.returncode == 0
+    assert process.wait(20) == 0
+
+
+@pytest.mark.behaviour("D7")
+def test_the_run_of_a_process_that_was_killed_is_shown_as_crashed(
+    cli: Cli, waiting: tuple[subprocess.Popen[str], Path]
+) -> None:
+    process, _ = waiting
+    process.kill()
+    process.wait()
+    run = cli.json("runs")[0]
+    assert run["state"]["type"] == "CRASHED"
+    assert "Crashed" in cli("show", run["id"]).stdout
+
+
+def test_a_terminated_run_is_recorded_and_told(cli: Cli, waiting: tuple[subprocess.Popen[str], Path]) -> None:
+    process, _ = waiting
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 143, stderr
+    assert cli.json("runs")[0]["state"]["type"] == "CRASHED"
+    assert "Traceback" not in stderr
+
+
+def test_without_a_terminal_nothing_is_animated(start: Start) -> None:
+    stdout, stderr = start("run", f"{FLOWS}:napping", "-p", "count=8").communicate(timeout=30)
+    assert "\x1b" not in stdout + stderr
+    assert stdout == "going to sleep\n"
+    assert "16 task runs, 1 failed" in stderr

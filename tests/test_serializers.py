@@ -32,6 +32,7 @@ from core_engine.serializers import (
     resolve_serializer,
     serializer_from_dict,
 )
+from tests.support.ids import stable_repr
 
 
 class Model(pydantic.BaseModel):
@@ -134,7 +135,7 @@ SERIALIZERS = ["pickle", "json", "compressed/pickle", "compressed/json"]
 
 
 @pytest.mark.behaviour("RES-14")
-@pytest.mark.parametrize("value", [*SIMPLE, *RICH], ids=repr)
+@pytest.mark.parametrize("value", [*SIMPLE, *RICH], ids=stable_repr)
 @pytest.mark.parametrize("serializer", SERIALIZERS)
 def test_values_survive_every_serializer_with_their_types(serializer: str, value: Any) -> None:
     subject = resolve_serializer(serializer)

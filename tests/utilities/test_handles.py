@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from core_engine.annotations import BaseAnnotation, allow_failure, quote, unmapped
 from core_engine.utilities.handles import find_all, may_contain, resolve
 from core_engine.utilities.structures import MOST_REMEMBERED_TYPES
+from tests.support.ids import stable_repr
 
 
 class Handle:
@@ -199,7 +200,7 @@ def test_handles_in_a_cycle_are_listed():
 
 @pytest.mark.behaviour("DEP-1", "FUT-7", "ANN-5")
 @pytest.mark.parametrize(
-    ("value", "bare"), list(zip(around(lambda: Handle("v")), around(lambda: "v"), strict=True)), ids=str
+    ("value", "bare"), list(zip(around(lambda: Handle("v")), around(lambda: "v"), strict=True)), ids=stable_repr
 )
 def test_handles_are_replaced_and_annotations_taken_off(value, bare):
     for annotation in (allow_failure, unmapped):

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from core_engine.exceptions import ParameterTypeError, SignatureMismatchError
 from core_engine.utilities.parameters import MOST_REASONS, check_signature_is_validatable, validate_parameters
+from tests.support.ids import stable_repr
 
 
 class Opaque:
@@ -155,7 +156,7 @@ def test_texts_become_secrets():
         ("not even python", Opaque()),
         ("list['UnknownToEverybody']", [Opaque()]),
     ],
-    ids=str,
+    ids=stable_repr,
 )
 def test_objects_pass_by_identity(annotation, value):
     result = validated(annotation, value)
@@ -178,7 +179,7 @@ def test_objects_pass_by_identity(annotation, value):
         (AsyncIterator[int], [1]),
         (Callable, 5),
     ],
-    ids=str,
+    ids=stable_repr,
 )
 def test_what_is_no_instance_is_refused(annotation, value):
     assert "\nx: " in refusal(annotation, value)

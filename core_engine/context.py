@@ -67,7 +67,8 @@ class ContextModel:
             elif types and values[name] is not None and not isinstance(values[name], types):
                 accepted = " or ".join(accepted_type.__name__ for accepted_type in types)
                 raise ValueError(
-                    f"{type(self).__name__}.{name} must be {accepted}, not {type(values[name]).__name__} ({values[name]!r})."
+                    f"{type(self).__name__}.{name} must be {accepted}, "
+                    f"not {type(values[name]).__name__} ({values[name]!r})."
                 )
         object.__setattr__(self, "_values", values)
         object.__setattr__(self, "_token", None)

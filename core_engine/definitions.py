@@ -99,7 +99,7 @@ def is_async(fn: Any) -> bool:
     """Returns whether calling `fn` gives a coroutine."""
     while isinstance(fn, functools.partial):
         fn = fn.func
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None))
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
 
 
 class Definitions:

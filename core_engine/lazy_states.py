@@ -1,4 +1,4 @@
-"""The states of all runs of a flow run, without holding them: what a flow that returns nothing has as its data (D10)."""
+"""The states of all runs of a flow run, without holding them: the data of a flow that returns nothing (D10)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """States: how they are made, grouped and read.
 
-``State`` itself stands in ``core_engine.schemas.states``; here are its constructors, groups, and what ``result()`` does.
+``State`` itself stands in ``core_engine.schemas.states``; here are its constructors, groups, and what ``result()``
+does.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from core_engine.schemas.states import (
     State,
     StateDetails,
     StateType,
+    make_state,
 )
 
 __all__ = [
@@ -257,7 +259,8 @@ def read_state_result(state: State, raise_on_failure: bool = True) -> Any:
         if state._data is None:
             if state._ordinal or (state._details is not None and _belongs_to_run(state)):
                 raise MissingResult(
-                    "The run completed, but its result was not persisted and is gone. Use persist_result=True to keep it."
+                    "The run completed, but its result was not persisted and is gone. "
+                    "Use persist_result=True to keep it."
                 )
             raise MissingResult("The state has no data. A result must be persisted to be read back from the store.")
         return stored_value(state)
@@ -448,7 +451,7 @@ def return_value_to_state(value: Any, result_factory: Any) -> State:
         return state
     if hasattr(value, "gi_frame") and hasattr(value, "__next__"):
         value = list(value)
-    return Completed(data=result_factory.create_result(value))
+    return make_state(COMPLETED, 0.0, None, 0, 0, data=result_factory.create_result(value))
 
 
 def utc(seconds: float) -> dt.datetime:

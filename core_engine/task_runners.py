@@ -124,7 +124,7 @@ class BaseTaskRunner(ABC):
             yield self
             self.logger.debug("Stopping task runner")
 
-    async def _start(self, exit_stack: AsyncExitStack) -> None:
+    async def _start(self, exit_stack: AsyncExitStack) -> None:  # noqa: B027 - not every runner needs something
         """Sets up what the runner needs; what must be torn down is pushed onto `exit_stack`."""
 
     def _check_started(self) -> None:

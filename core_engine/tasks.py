@@ -71,7 +71,8 @@ class Task(Generic[P, R]):
         description: None: its cleaned docstring.
         tags: Tags of every run.
         version: Any text; None: none.
-        cache_key_fn: ``f(context, parameters)`` gives the key under which a completed run serves others; None: no caching.
+        cache_key_fn: ``f(context, parameters)`` gives the key under which a completed run serves others; None: no
+            caching.
         cache_expiration: How long it serves; None: for ever.
         task_run_name: A template over the parameters, or a function without arguments; None: name and call index.
         retries: How often a failed run is tried again; None: the setting TASK_DEFAULT_RETRIES.
@@ -228,7 +229,7 @@ class Task(Generic[P, R]):
             viz_return_value=given(viz_return_value, self.viz_return_value),
         )
 
-    # How a task is used -------------------------------------------------------------------------------------------------
+    # How a task is used -----------------------------------------------------------------------------------------------
 
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...

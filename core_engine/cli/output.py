@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -81,6 +81,15 @@ def state_text(type: StateType | None, name: str | None) -> Text:
     from rich.text import Text
 
     return Text(name or "-", style=STYLES.get(type, "") if type else "")
+
+
+def took(run: FlowRun) -> str:
+    """Returns how long a flow run took, or has been running; a dash if it did not start."""
+    from core_engine.page.format import duration
+
+    if run.start_time is None:
+        return "-"
+    return duration(((run.end_time or datetime.now(UTC)) - run.start_time).total_seconds())
 
 
 def short_id(id: UUID) -> str:

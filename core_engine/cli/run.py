@@ -15,7 +15,7 @@ from uuid import UUID
 import typer
 
 from core_engine.cli.errors import EXIT_CODES_HELP, ExitCode, exit_code_of
-from core_engine.cli.output import JsonOption, flow_run_json, print_json, short_id
+from core_engine.cli.output import JsonOption, flow_run_json, print_json, short_id, took
 from core_engine.cli.values import parse_parameters
 from core_engine.exceptions import MissingFlowError, TerminationSignal
 
@@ -177,7 +177,6 @@ def _read_back(outcome: _Outcome, progress: LiveProgress | None) -> None:
 
 def _print_summary(outcome: _Outcome) -> None:
     """Says in a line on stderr how the run ended, in a second one why if it did not complete."""
-    from core_engine.page.format import duration
 
     run = outcome.record
     if run is None or run.state is None:
@@ -186,7 +185,7 @@ def _print_summary(outcome: _Outcome) -> None:
     counts = [(sum(getattr(bar, kind) for bar in outcome.bars), kind) for kind in ("failed", "cached", "cancelled")]
     told = "".join(f", {number:,} {kind}" for number, kind in counts if number)
     typer.echo(
-        f"{run.flow_name} {run.name}: {run.state.name} in {duration(run.total_run_time)}, "
+        f"{run.flow_name} {run.name}: {run.state.name} in {took(run)}, "
         f"{total:,} task run{'' if total == 1 else 's'}{told}. Look at it: core-engine show {short_id(run.id)}",
         err=True,
     )

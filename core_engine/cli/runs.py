@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core_engine.cli.output import JsonOption, flow_run_json, print_json, print_table, short_id, state_text
+from core_engine.cli.output import JsonOption, flow_run_json, print_json, print_table, short_id, state_text, took
 from core_engine.cli.values import local_time, parse_duration, parse_moment, parse_states
 from core_engine.exceptions import CoreEngineError
 
@@ -83,7 +83,6 @@ def _read(store: Store, limit: int, subflows: bool, filters: dict[str, Any]) -> 
 
 
 def _print_runs(runs: list[FlowRun]) -> None:
-    from core_engine.page.format import duration
 
     print_table(
         ["ID", "NAME", "FLOW", "STATE", "STARTED", "TOOK"],
@@ -94,7 +93,7 @@ def _print_runs(runs: list[FlowRun]) -> None:
                 run.flow_name,
                 state_text(run.state_type, run.state_name),
                 local_time(run.start_time or run.created),
-                duration(run.total_run_time) if run.start_time else "-",
+                took(run),
             ]
             for run in runs
         ],

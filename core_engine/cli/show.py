@@ -16,6 +16,7 @@ from core_engine.cli.output import (
     short_id,
     state_json,
     state_text,
+    took,
 )
 from core_engine.cli.values import local_time
 
@@ -74,15 +75,13 @@ def show(run: RunArgument, json: JsonOption = False) -> None:
 def _print_head(run: FlowRun) -> None:
     from rich.text import Text
 
-    from core_engine.page.format import duration
-
     out = console()
     out.print(Text.assemble((run.flow_name, "bold"), " ", run.name, "  ", state_text(run.state_type, run.state_name)))
     facts: list[tuple[str, Any]] = [
         ("id", run.id),
         ("message", run.state.message if run.state else None),
         ("started", local_time(run.start_time) if run.start_time else None),
-        ("took", duration(run.total_run_time) if run.start_time else None),
+        ("took", took(run) if run.start_time else None),
         ("attempts", run.run_count if run.run_count > 1 else None),
         ("runner", run.task_runner),
         ("version", run.flow_version),
@@ -145,7 +144,6 @@ def _print_failures(failed: list[TaskRun], total: int) -> None:
 
 
 def _print_children(children: list[FlowRun]) -> None:
-    from core_engine.page.format import duration
 
     rows: Rows = [
         [
@@ -153,7 +151,7 @@ def _print_children(children: list[FlowRun]) -> None:
             run.flow_name,
             run.name,
             state_text(run.state_type, run.state_name),
-            duration(run.total_run_time) if run.start_time else "-",
+            took(run),
         ]
         for run in children
     ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
+from core_engine import clock
 from core_engine.backend import Backend, open_backend
 from core_engine.concurrency.waiting import Latch, run_blocking
 from core_engine.exceptions import ObjectNotFound
@@ -59,7 +59,7 @@ class EmbeddedClient:
         """Where runs are recorded: the path of the database."""
         return str(self.store.path)
 
-    # Reading ------------------------------------------------------------------------------------------------------------
+    # Reading ----------------------------------------------------------------------------------------------------------
 
     async def read_flow_run(self, flow_run_id: UUID) -> FlowRun:
         """Returns a flow run.
@@ -115,7 +115,7 @@ class EmbeddedClient:
         await self.journal_committed(self.journal.position)
         return await run_blocking(function, *args)
 
-    # Changing -----------------------------------------------------------------------------------------------------------
+    # Changing ---------------------------------------------------------------------------------------------------------
 
     async def set_flow_run_state(self, flow_run_id: UUID, state: State, force: bool = False) -> State:
         """Proposes a state for a flow run; see ``core_engine.engine.propose_state``."""
@@ -154,7 +154,7 @@ class EmbeddedClient:
         """Returns limits by tag; None: all."""
         return await run_blocking(self.store.read_concurrency_limits, tags)
 
-    # For the engine -----------------------------------------------------------------------------------------------------
+    # For the engine ---------------------------------------------------------------------------------------------------
 
     async def journal_committed(self, position: int) -> None:
         """Waits until everything up to `position` is in the store.
@@ -171,7 +171,7 @@ class EmbeddedClient:
 
     def read_cached_state(self, key: str) -> State | None:
         """Returns the newest valid completed state under a cache key: queued ones count (D4). Blocks."""
-        now = time.time()
+        now = clock.now()
         queued = self.journal.cached(key)
         if queued is not None and (queued.expires is None or queued.expires > now):
             return queued.state

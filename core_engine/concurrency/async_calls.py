@@ -75,7 +75,7 @@ class AsyncCalls:
         if thread is not None:
             thread.stop()
 
-    # On the loop's thread -----------------------------------------------------------------------------------------------
+    # On the loop's thread ---------------------------------------------------------------------------------------------
 
     def _add(self, block: CallBlock) -> None:
         self._blocks.append(block)

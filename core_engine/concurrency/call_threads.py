@@ -112,7 +112,7 @@ class CallThreads:
             self._names += 1
             return self._names
 
-    # On the engine loop ---------------------------------------------------------------------------------------------------
+    # On the engine loop -----------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
         """Adds threads if the queue does not move, and looks again while there is a queue."""

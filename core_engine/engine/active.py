@@ -276,6 +276,7 @@ def register(flow_run: ActiveFlowRun) -> None:
 
 
 def unregister(flow_run: ActiveFlowRun) -> None:
+    """Takes a flow run that has ended out of what ``register`` keeps, and from its parent's children."""
     with _register_lock:
         _flow_runs.pop(flow_run.id, None)
     if flow_run.parent is not None:

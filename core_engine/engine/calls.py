@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from core_engine import clock
 from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import step
 from core_engine.engine.run_sets import RunSet
@@ -92,17 +92,22 @@ class TaskCall:
 
     async def wait_until(self, due: float) -> None:
         """Waits until the run is due again (seconds since the epoch), or its flow run is being ended."""
-        await self.run_set.flow_run.woken.arrive(max(0.0, due - time.time()))
+        await clock.current.wait_until(due, self.run_set.flow_run.woken)
 
     def block_until(self, due: float) -> None:
         """``wait_until`` for a thread."""
-        self.run_set.flow_run.woken.wait(max(0.0, due - time.time()))
+        clock.current.block_until(due, self.run_set.flow_run.woken)
 
     def report(self, state: State) -> float | None:
         """Hands the run's state to the engine. Returns as ``run``."""
         if state._type is SCHEDULED and self.run_record is not None:
+            if self.run_set.flow_run.stopping is not None:
+                from core_engine.engine.crashes import end_unstarted
+
+                end_unstarted(self.run_set, self.index)
+                return None
             scheduled = state.state_details.scheduled_time
-            due = time.time() if scheduled is None else scheduled.timestamp()
+            due = clock.now() if scheduled is None else scheduled.timestamp()
             if self.run_set.waits_in_place:
                 return due
             from core_engine.engine.dispatch import dispatch_again
@@ -147,5 +152,6 @@ class CallBlock:
 
                     end_unstarted(run_set, index)
                     continue
+                run_set.waiting.discard(index)
                 return TaskCall(run_set, index)
         return None

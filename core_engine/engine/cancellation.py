@@ -34,7 +34,7 @@ class FlowRunCancelled(Interrupt):
 
 
 def cancel_task_run(run_set: RunSet, index: int) -> bool:
-    """Cancels one task run; returns whether it had not ended. It is Cancelled within a second, whatever its code does."""
+    """Cancels one task run, within a second whatever its code does; returns whether it had not ended."""
     if run_set.states[index] is not None:
         return False
     run_set.cancel_requests.add(index)
@@ -83,7 +83,7 @@ async def end_task_runs(flow_run: ActiveFlowRun, interruption: type[Interrupt] =
                 executing = run_set.executing.get(index)
                 if executing is not None:
                     executing.interrupt(run_set.active.get(index), interruption)
-                elif index not in run_set.active:
+                elif index not in run_set.active or index in run_set.waiting:
                     end_unstarted(run_set, index)
         if not flow_run.open_sets():
             return

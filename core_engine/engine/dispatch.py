@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from core_engine import clock
 from core_engine.concurrency.loops import engine_loop
 from core_engine.concurrency.waiting import step
 from core_engine.engine.calls import CallBlock, TaskCall
@@ -114,11 +115,12 @@ async def _run_one(run_set: RunSet, runner: Any, index: int) -> None:
         )
     due = call.report(state)
     while due is not None:
-        await run_set.flow_run.woken.arrive(max(0.0, due - time.time()))
+        await clock.current.wait_until(due, run_set.flow_run.woken)
         await _run_one(run_set, runner, index)
         return
 
 
 def dispatch_again(run_set: RunSet, index: int, due: float) -> None:
     """Submits a run again when it is due (seconds since the epoch). Any thread."""
-    engine_loop().call_later(max(0.0, due - time.time()), lambda: _submit_now(run_set, (index,), 1))
+    run_set.waiting.add(index)
+    clock.current.call_at(due, lambda: _submit_now(run_set, (index,), 1))

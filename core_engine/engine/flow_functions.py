@@ -91,7 +91,8 @@ def _limit(run: ActiveFlowRun) -> float:
     above: ActiveFlowRun | None = run
     while above is not None and above.flow.timeout_seconds is None:
         above = above.parent
-    assert above is not None and above.flow.timeout_seconds is not None
+    assert above is not None
+    assert above.flow.timeout_seconds is not None
     return above.flow.timeout_seconds
 
 

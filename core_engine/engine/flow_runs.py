@@ -19,7 +19,7 @@ from core_engine.engine.active import ActiveFlowRun, register, unregister
 from core_engine.engine.crashes import report_flow_run_crashes
 from core_engine.engine.flow_functions import FlowTimedOut, call_flow_function
 from core_engine.engine.hooks import run_flow_hooks
-from core_engine.engine.outcomes import flow_outcome, timed_out_state
+from core_engine.engine.outcomes import cancelled_state, flow_outcome, timed_out_state
 from core_engine.engine.previous import PreviousRuns
 from core_engine.engine.proposals import propose_flow_state
 from core_engine.engine.reachable import check_api_reachable
@@ -268,6 +268,8 @@ async def orchestrate_flow_run(
             await run_flow_hooks(run, state)
         elif state._type not in (RUNNING, PAUSED, CANCELLING):
             state = await propose_flow_state(run, State(RUNNING))
+    if run.cancelling and state._type is CANCELLING:
+        state = await propose_flow_state(run, cancelled_state())
     return state
 
 
@@ -303,8 +305,6 @@ async def _execute(
         return state
     except BaseException as error:
         if run.cancelling and not isinstance(error, (Abort, Pause)):
-            from core_engine.engine.outcomes import cancelled_state
-
             return cancelled_state()
         raise
 

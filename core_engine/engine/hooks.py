@@ -67,6 +67,6 @@ async def _run_hook(hook: Callable[..., Any], logger: Any, state: State, argumen
         else:
             await run_blocking(lambda: hook(**arguments))
     except Exception:
-        logger.error("The hook %r raised; the run's state %r stands", name, state.name, exc_info=True)
+        logger.exception("The hook %r raised; the run's state %r stands", name, state.name)
     else:
         logger.info("Hook %r finished", name)

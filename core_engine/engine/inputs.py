@@ -114,6 +114,7 @@ def inputs_by_parameter(
 
 
 def unsearchable(name: str, value: Any, error: Exception) -> CoreEngineError:
+    """Returns the error for a parameter that could not be walked, which `error` says why."""
     return CoreEngineError(
         f"The parameter {name!r} ({type(value).__name__}) could not be searched for futures and states: {error}. "
         f"If it holds none, pass quote({name})."
@@ -205,6 +206,7 @@ async def resolve_inputs(
 
 
 def final_state_of(handle: Any) -> State:
+    """Returns the final state of an upstream that has ended: of a future, or the state itself."""
     if isinstance(handle, State):
         return handle
     state: State | None = handle._run_set.states[handle._index]

@@ -101,9 +101,9 @@ def _split(task: Task[..., Any], parameters: Mapping[str, Any]) -> tuple[dict[st
         else:
             columns[name] = _column(value, bare)
     if not columns:
+        shown = ", ".join(f"{name}: {type(value).__name__}" for name, value in parameters.items()) or "no arguments"
         raise MappingMissingIterable(
-            f"map needs at least one iterable argument; task {task.name!r} was given none "
-            f"({', '.join(f'{name}: {type(value).__name__}' for name, value in parameters.items()) or 'no arguments'}). "
+            f"map needs at least one iterable argument; task {task.name!r} was given none ({shown}). "
             "Give a list, or use submit for a single run."
         )
     lengths = {name: len(values) for name, values in columns.items()}

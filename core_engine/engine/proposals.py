@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-import time
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+from core_engine import clock
 from core_engine.backend.entries import CacheStored, FlowRunChanged, TaskRunChanged
 from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun
 from core_engine.exceptions import Abort, Pause
@@ -42,11 +42,13 @@ async def propose_task_state(
         Abort: The execution is to end; the recorded state stands.
         Pause: The flow run is paused, and the run with it.
     """
-    while True:
+    decision = decide_task(run, proposed, cached=cached, force=force, execution=execution)
+    while decision.answer is WAIT:
+        await clock.current.wait_until(clock.now() + decision.seconds, run.flow_run.woken)
+        if run.flow_run.stopping is not None:
+            raise Abort("The flow run is being ended.")
         decision = decide_task(run, proposed, cached=cached, force=force, execution=execution)
-        if decision.answer is not WAIT:
-            return answer(decision)
-        await run.flow_run.woken.arrive(decision.seconds)
+    return answer(decision)
 
 
 def decide_task(
@@ -64,7 +66,7 @@ def decide_task(
         progress = flow_run.progress
         flow_state = progress.state
         facts = TaskFacts(
-            time.time(),
+            clock.now(),
             None if flow_state is None else flow_state._type,
             progress.run_count,
             True,
@@ -111,17 +113,19 @@ async def propose_flow_state(run: ActiveFlowRun, proposed: State, *, force: bool
 
     A subflow's state is mirrored to the task run that stands for it in its parent.
     """
-    while True:
+    decision = decide_flow(run, proposed, force=force)
+    while decision.answer is WAIT:
+        await clock.current.wait_until(clock.now() + decision.seconds, run.woken)
+        if run.stopping is not None and not run.cancelling:
+            raise run.stopping
         decision = decide_flow(run, proposed, force=force)
-        if decision.answer is not WAIT:
-            return answer(decision)
-        await run.woken.arrive(decision.seconds)
+    return answer(decision)
 
 
 def decide_flow(run: ActiveFlowRun, proposed: State, *, force: bool = False) -> Decision:
     """Decides on a proposal for a flow run and records what is decided. Any thread."""
     with run.decisions:
-        facts = FlowFacts(time.time(), has_process=True, new_pause_key=uuid4().hex)
+        facts = FlowFacts(clock.now(), has_process=True, new_pause_key=uuid4().hex)
         decision = decide_flow_run(run.progress, proposed, facts, force)
         state = decision.state
         if state is not None and decision.records:

@@ -9,8 +9,10 @@ import threading
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
+from core_engine import clock
 from core_engine.concurrency.loops import engine_loop
 from core_engine.concurrency.threads import service_threads
+from core_engine.concurrency.waiting import Outcome
 
 if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
@@ -44,16 +46,26 @@ class _Watch:
 
     async def _look(self) -> None:
         while True:
+            if self._version == -1:
+                await self._safely(service_threads.submit(self._reconcile))
             await asyncio.sleep(LOOK_SECONDS)
             with self._lock:
                 runs = dict(self._runs)
                 if not runs:
                     self._looking = False
                     return
-            try:
-                await service_threads.submit(self._answer, runs).arrive_result()
-            except Exception:
-                _logger.warning("Looking for requests to cancel or pause failed; the next look follows.", exc_info=True)
+            await self._safely(service_threads.submit(self._answer, runs))
+
+    async def _safely(self, outcome: Outcome[None]) -> None:
+        try:
+            await outcome.arrive_result()
+        except Exception:
+            _logger.warning("Looking for requests from other processes failed; the next look follows.", exc_info=True)
+
+    def _reconcile(self) -> None:
+        """Records runs whose process has ended without reporting, once in the life of this process."""
+        self._version = 0
+        self._client.store.reconcile(clock.now())
 
     def _answer(self, runs: dict[Any, ActiveFlowRun]) -> None:
         store = self._client.store

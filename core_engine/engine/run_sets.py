@@ -58,8 +58,8 @@ class RunSet:
         result_factory, log_prints: The task's policies, resolved.
         origins: For an attempt after the first: where each run is recorded. None: all in `group`.
 
-    ``_lock`` guards ``states``, ``summary.done`` and ``_callbacks``: it prevents that one run gets two outcomes, and that a
-    callback added while its run ends is lost.
+    ``_lock`` guards ``states``, ``summary.done`` and ``_callbacks``: it prevents that one run gets two outcomes, and
+    that a callback added while its run ends is lost.
     """
 
     __slots__ = (
@@ -88,6 +88,7 @@ class RunSet:
         "summary",
         "task",
         "wait_for",
+        "waiting",
         "waits_in_place",
     )
 
@@ -123,6 +124,7 @@ class RunSet:
         self.summary = RunSetSummary(group, origins)
         self.active: dict[int, ActiveTaskRun] = {}
         self.executing = self.summary.executing
+        self.waiting: set[int] = set()
         self.cancel_requests: set[int] = set()
         self.waits_in_place = False
         self.in_caller = False

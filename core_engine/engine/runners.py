@@ -24,7 +24,8 @@ class RunnerSession:
         duplicate = runner.duplicate()
         if duplicate is NotImplemented:
             logger.warning(
-                "Task runner %s does not implement `duplicate` and is used itself: concurrent runs of this flow will fail.",
+                "Task runner %s does not implement `duplicate` and is used itself: "
+                "concurrent runs of this flow will fail.",
                 type(runner).__name__,
             )
             duplicate = runner

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ def stored_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _stored(name: str, value: Any) -> Any:
     if type(value) in _PLAIN:
-        return value if not isinstance(value, float) or value == value and abs(value) != float("inf") else str(value)
+        return value if not isinstance(value, float) or math.isfinite(value) else str(value)
     try:
         return json.loads(_as_json(value))
     except Exception as error:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from core_engine import ids
+from core_engine import clock, ids
 from core_engine.backend.entries import TaskRunsCreated, TaskRunUpdated
 from core_engine.concurrency.waiting import run_blocking
 from core_engine.context import FlowRunContext, TagsContext
@@ -84,7 +83,7 @@ def _stand_in(flow: Flow[..., Any], parent: ActiveFlowRun, inputs: dict[str, Any
         flow_run_id=parent.id,
         task_key=task_key,
         task_name=flow.name,
-        created=time.time(),
+        created=clock.now(),
         first_index=parent.reserve(task_key, 1),
         kind="subflow",
         task_version=flow.version,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from core_engine import ids
+from core_engine import clock, ids
 from core_engine.backend.entries import TaskRunsCreated
 from core_engine.concurrency.waiting import run_blocking, step
 from core_engine.context import FlowRunContext, TagsContext, TaskRunContext
@@ -102,7 +102,7 @@ async def get_task_call_return_value(
     task_runner: Any,
     extra_task_inputs: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Makes the future of one run, and returns it, or waits for the run's state or result; see `enter_task_run_engine`."""
+    """Makes the future of one run and returns it, or the run's state or result; see ``enter_task_run_engine``."""
     future = await create_task_run_future(
         task, flow_run_context, parameters, wait_for, task_runner, extra_task_inputs, waits=return_type != "future"
     )
@@ -184,7 +184,7 @@ def create_run_set(
         flow_run_id=flow_run.id,
         task_key=task.task_key,
         task_name=task.name,
-        created=time.time(),
+        created=clock.now(),
         first_index=flow_run.reserve(task.task_key, count),
         count=count,
         is_map=is_map,

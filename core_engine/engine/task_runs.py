@@ -70,28 +70,17 @@ async def begin_task_run(
     client = task_run.flow_run.client
     if settings is not None and get_current_settings() is not settings.settings:
         with settings.copy():
-            return await _begin(task, task_run, parameters, wait_for, result_factory, log_prints, client)
-    return await _begin(task, task_run, parameters, wait_for, result_factory, log_prints, client)
-
-
-async def _begin(
-    task: Task[..., Any],
-    run: ActiveTaskRun,
-    parameters: dict[str, Any],
-    wait_for: Any,
-    result_factory: Any,
-    log_prints: bool,
-    client: EmbeddedClient,
-) -> State:
+            return await begin_task_run(task, task_run, parameters, wait_for, result_factory, log_prints, None)
+    interruptible = task.timeout_seconds is not None
     try:
-        with report_task_run_crashes(run, client):
+        with report_task_run_crashes(task_run, client):
             return await orchestrate_task_run(
-                task, run, parameters, wait_for, result_factory, log_prints, task.timeout_seconds is not None, client
+                task, task_run, parameters, wait_for, result_factory, log_prints, interruptible, client
             )
     except Abort as abort:
-        return _after_abort(run, abort)
+        return _after_abort(task_run, abort)
     except Pause as pause:
-        return pause.state if pause.state is not None else run.state
+        return pause.state if pause.state is not None else task_run.state
 
 
 def _after_abort(run: ActiveTaskRun, abort: Abort) -> State:
@@ -144,7 +133,8 @@ async def orchestrate_task_run(
         state = await propose_task_state(run, outcome, execution=execution)
         if state._type is SCHEDULED:
             details = state._details
-            assert details is not None and details.scheduled_time is not None
+            assert details is not None
+            assert details.scheduled_time is not None
             if details.scheduled_time.timestamp() > state._time:
                 return state
         if state._type in FINAL_TYPES:

@@ -25,7 +25,7 @@ def __dir__() -> list[str]:
 
 
 def _record() -> FlowRun | None:
-    """Returns the current run's record: of the context, of the task's flow run, or of the one that the environment names."""
+    """Returns the current run's record: the context's, that of the task's flow run, or that of the environment's."""
     context = FlowRunContext.get()
     if context is not None and context.flow_run is not None:
         record: FlowRun = context.run.snapshot() if context.run is not None else context.flow_run

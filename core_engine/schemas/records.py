@@ -220,7 +220,7 @@ class FlowRun:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Event:
-    """A state change of a run. ``id`` is the id of the state, ``follows`` that of the state before (None for the first).
+    """A state change of a run. ``id`` is the state's id, ``follows`` that of the state before (None for the first).
 
     ``cursor`` orders the events of a store: pass the last one seen as ``after`` to read on.
     """

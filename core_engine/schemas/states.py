@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from core_engine.schemas.records import TaskRunGroup
 
 
-class StateType(str, Enum):
+class StateType(str, Enum):  # noqa: UP042 - StrEnum would change what str() gives
     """The nine kinds of state. The first column of the transition table in ``core_engine.orchestration``."""
 
     SCHEDULED = "SCHEDULED"
@@ -28,9 +28,6 @@ class StateType(str, Enum):
     CRASHED = "CRASHED"
     PAUSED = "PAUSED"
     CANCELLING = "CANCELLING"
-
-    # Members are dictionary keys on the path of every task run; the inherited hash is slower and no different.
-    __hash__ = object.__hash__
 
 
 SCHEDULED = StateType.SCHEDULED

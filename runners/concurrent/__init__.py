@@ -70,7 +70,8 @@ class ConcurrentTaskRunner(BaseTaskRunner):
 
     async def submit_batch(self, block: CallBlock) -> None:
         self._check_started()
-        assert self._threads is not None and self._async_calls is not None
+        assert self._threads is not None
+        assert self._async_calls is not None
         if block.asynchronous:
             self._async_calls.add(block)
         else:

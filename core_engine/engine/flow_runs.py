@@ -27,6 +27,7 @@ from core_engine.engine.requests import watch_requests
 from core_engine.engine.run_names import make_run_name
 from core_engine.engine.runners import RunnerSession
 from core_engine.engine.stored_parameters import stored_parameters
+from core_engine.engine.tracebacks import without_engine
 from core_engine.exceptions import Abort, Pause, UpstreamTaskError, exception_text
 from core_engine.logging import flow_run_logger
 from core_engine.schemas.records import FlowRun
@@ -299,7 +300,7 @@ async def _execute(
         logger.error("Flow run exceeded its timeout of %s seconds", error.timeout_seconds)
         return timed_out_state(error.timeout_seconds)
     except Exception as error:
-        logger.error("Encountered exception during execution:", exc_info=error)
+        logger.error("Encountered exception during execution:", exc_info=without_engine(error))
         state = exception_to_failed_state(error, "Flow run encountered an exception.")
         state._data = await run_blocking(factory.create_result, error)
         return state

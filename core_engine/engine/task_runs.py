@@ -19,6 +19,7 @@ from core_engine.engine.inputs import resolve_inputs
 from core_engine.engine.proposals import propose_task_state
 from core_engine.engine.run_names import make_run_name
 from core_engine.engine.timeouts import TimedCall, TimedOut, call_in_time
+from core_engine.engine.tracebacks import without_engine
 from core_engine.exceptions import Abort, Pause, UpstreamTaskError
 from core_engine.logging import task_run_logger
 from core_engine.schemas.states import (
@@ -201,7 +202,7 @@ async def _execute(
     except TaskRunCancelled:
         return State(CANCELLED, message="The task run was cancelled while it ran.")
     except Exception as error:
-        _log_exception(run, error)
+        _log_exception(run, without_engine(error))
         state = exception_to_failed_state(error, "Task run encountered an exception.")
         state._data = context.result_factory.create_result(error)
     finally:

@@ -1,8 +1,6 @@
 """PROP: proposing states. D2 stands behind it: while a flow's process runs the flow, it alone proposes."""
 
 import datetime
-import threading
-import time
 from typing import Any
 
 import pytest
@@ -182,25 +180,3 @@ def test_an_abort_in_a_flow_passes_to_the_caller_and_leaves_the_state_alone():
         aborts()
 
     assert read_flow_run(seen[0]).state_type not in ("CRASHED", "FAILED", "COMPLETED")
-
-
-@pytest.mark.behaviour("PROP-1")
-def test_a_wait_does_not_hold_up_the_thread_of_the_flow():
-    started = threading.Event()
-
-    @task(retries=1, retry_delay_seconds=0.2)
-    def retried():
-        if not started.is_set():
-            started.set()
-            raise CustomError("once more")
-        return "done"
-
-    @flow
-    def parent():
-        future = retried.submit()
-        begun = time.monotonic()
-        assert future.wait(0) is None
-        assert time.monotonic() - begun < 0.2
-        return future.result()
-
-    assert parent() == "done"

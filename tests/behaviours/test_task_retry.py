@@ -19,6 +19,9 @@ from tests.behaviours.helpers import (
     wait_until_set,
 )
 
+# Seconds that may pass between a failure and the moment at which its retry is planned, on a busy machine.
+TOLERANCE = 0.04
+
 
 class CustomError(Exception):
     pass
@@ -169,9 +172,9 @@ def planned_delays_of(retried: Any) -> list[float]:
 
 @pytest.mark.behaviour("TASK-RETRY-5", "ORCH-8")
 def test_a_list_gives_each_retry_its_wait_and_the_last_one_repeats():
-    retried = task(retries=4, retry_delay_seconds=[0.05, 0.1, 0.02])(always_fails([]))
+    retried = task(retries=4, retry_delay_seconds=[0.02, 0.2, 0.1])(always_fails([]))
 
-    assert planned_delays_of(retried) == pytest.approx([0.05, 0.1, 0.02, 0.02], abs=0.015)
+    assert planned_delays_of(retried) == pytest.approx([0.02, 0.2, 0.1, 0.1], abs=TOLERANCE)
 
 
 @pytest.mark.behaviour("TASK-RETRY-6")
@@ -180,12 +183,12 @@ def test_a_callable_is_called_with_the_number_of_retries_at_definition():
 
     def delays(retries):
         asked.append(retries)
-        return [0.05, 0.02]
+        return [0.15, 0.02]
 
     retried = task(retries=2, retry_delay_seconds=delays)(always_fails([]))
     assert asked == [2]
 
-    assert planned_delays_of(retried) == pytest.approx([0.05, 0.02], abs=0.015)
+    assert planned_delays_of(retried) == pytest.approx([0.15, 0.02], abs=TOLERANCE)
 
 
 @pytest.mark.behaviour("TASK-RETRY-7")
@@ -197,9 +200,9 @@ def test_exponential_backoff_doubles_its_delays():
 
 @pytest.mark.behaviour("TASK-RETRY-7")
 def test_exponential_backoff_is_a_delay_of_a_task():
-    retried = task(retries=3, retry_delay_seconds=exponential_backoff(0.02))(always_fails([]))
+    retried = task(retries=3, retry_delay_seconds=exponential_backoff(0.05))(always_fails([]))
 
-    assert planned_delays_of(retried) == pytest.approx([0.02, 0.04, 0.08], abs=0.015)
+    assert planned_delays_of(retried) == pytest.approx([0.05, 0.1, 0.2], abs=TOLERANCE)
 
 
 @pytest.mark.behaviour("TASK-RETRY-8")
@@ -216,7 +219,7 @@ def test_jitter_varies_the_waits_within_its_bound(delay: Any):
     waits = [planned_delays(run.id)[0] for run in read_task_runs(parent(return_state=True))]
 
     assert len(waits) == 20
-    assert max(waits) <= 0.1 + 0.015
+    assert max(waits) <= 0.1 + TOLERANCE
     assert max(waits) - min(waits) > 0.005
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from core_engine import flow, task
 from core_engine.task_runners import BaseTaskRunner
-from tests.behaviours.helpers import block, stored_task_state, takes_less_than
+from tests.behaviours.helpers import block, stored_task_state, takes_less_than, wait_until_set
 
 LIMIT = 0.1
 PROMPT = 5.0
@@ -117,10 +117,35 @@ def test_code_that_cannot_be_interrupted_is_timed_out_at_its_deadline_and_its_va
         release.set()
         return state
 
-    state = parent(return_state=True).result(raise_on_failure=False)
+    with takes_less_than(PROMPT):
+        state = parent(return_state=True).result(raise_on_failure=False)
 
     assert state.name == "TimedOut"
     assert stored_task_state(state).name == "TimedOut"
+    with pytest.raises(TimeoutError):
+        state.result()
+
+
+@pytest.mark.behaviour("TASK-TIME-4")
+def test_a_sync_function_is_interrupted_at_its_deadline():
+    interrupted = threading.Event()
+
+    @task(timeout_seconds=LIMIT)
+    def endless():
+        try:
+            block()
+        except BaseException:
+            interrupted.set()
+            raise
+
+    @flow
+    def parent():
+        state = endless.submit(return_state=True)
+        wait_until_set(interrupted)
+        return state.name, "went on"
+
+    with takes_less_than(PROMPT):
+        assert parent() == ("TimedOut", "went on")
 
 
 @pytest.mark.behaviour("TASK-TIME-5")

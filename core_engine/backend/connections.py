@@ -63,8 +63,7 @@ def translated(path: Path) -> Iterator[None]:
 
 def meaning(error: sqlite3.Error, path: Path) -> StoreError:
     """Returns what an error of SQLite means to somebody who has never heard of SQLite."""
-    # Extended codes have the primary one in their low byte.
-    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+    code = _code(error)
     if code in _DAMAGED:
         return DatabaseDamaged(
             f"The database {path} is damaged or is not a database ({error}). Nothing was changed. "
@@ -93,13 +92,15 @@ def meaning(error: sqlite3.Error, path: Path) -> StoreError:
     return StoreError(f"The database {path} refused a statement ({error}).")
 
 
-@contextmanager
-def writing(db: sqlite3.Connection, timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> Iterator[None]:
-    """A write transaction: committed at the end of the block, rolled back when it raises.
+def _code(error: sqlite3.Error) -> int:
+    # Extended codes have the primary one in their low byte. An error of the driver itself has none.
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
-    Waits up to `timeout_seconds` for the other processes that are writing.
-    """
-    begin_writing(db, timeout_seconds)
+
+@contextmanager
+def writing(db: sqlite3.Connection) -> Iterator[None]:
+    """A write transaction: committed at the end of the block, rolled back when it raises."""
+    begin_writing(db)
     try:
         yield
         db.execute("COMMIT")
@@ -108,8 +109,8 @@ def writing(db: sqlite3.Connection, timeout_seconds: float = BUSY_TIMEOUT_SECOND
         raise
 
 
-def begin_writing(db: sqlite3.Connection, timeout_seconds: float = BUSY_TIMEOUT_SECONDS) -> None:
-    """Begins a write transaction, waiting for others up to `timeout_seconds`."""
+def begin_writing(db: sqlite3.Connection) -> None:
+    """Begins a write transaction, waiting for other writers up to ``BUSY_TIMEOUT_SECONDS``."""
     deadline: float | None = None
     pause = _FIRST_PAUSE_SECONDS
     while True:
@@ -117,10 +118,10 @@ def begin_writing(db: sqlite3.Connection, timeout_seconds: float = BUSY_TIMEOUT_
             db.execute("BEGIN IMMEDIATE")
             return
         except sqlite3.OperationalError as error:
-            if (error.sqlite_errorcode & 0xFF) not in _BUSY:
+            if _code(error) not in _BUSY:
                 raise
             now = time.monotonic()
-            deadline = deadline or now + timeout_seconds
+            deadline = deadline or now + BUSY_TIMEOUT_SECONDS
             if now >= deadline:
                 raise
         # Random, so that processes which lost together do not come back together.

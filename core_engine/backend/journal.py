@@ -24,6 +24,8 @@ Callback = Callable[[StoreError | None], None]
 
 THREAD_NAME = "core-engine-journal"
 
+_FORKED = "A forked process has no journal: what it appends is recorded nowhere."
+
 _logger = logging.getLogger("core_engine.journal")
 
 
@@ -176,9 +178,7 @@ class Journal:
                 if self._parked == "lingering":
                     self._ring()
                 return
-        if self.committed < position and failure is None:
-            failure = StoreError("A forked process has no journal: what it appends is recorded nowhere.")
-        callback(failure if self.committed < position else None)
+        callback(None if self.committed >= position else failure or StoreError(_FORKED))
 
     def flush(self, timeout_seconds: float | None = None) -> bool:
         """Blocks until everything appended before the call is committed; returns False if the time ran out first.
@@ -251,7 +251,7 @@ class Journal:
         if self._failure is not None:
             # A new exception each time: threads must not share one traceback.
             raise type(self._failure)(*self._failure.args) from self._failure
-        raise StoreError("The journal is closed: nothing more is recorded through it.")
+        raise StoreError(_FORKED if self._forked else "The journal is closed: nothing more is recorded through it.")
 
     # The writer's thread.
 

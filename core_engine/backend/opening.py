@@ -46,13 +46,8 @@ def prepare_database(path: Path) -> None:
 
 def _revision_of(path: Path) -> str | None:
     """Returns the revision of the database at `path`, None when there is none yet."""
-    if not path.exists() or path.stat().st_size == 0:
+    if not _is_there(path):
         return None
-    if not os.access(path, os.R_OK | os.W_OK):
-        raise StoreUnavailable(
-            f"The database {path} cannot be read and written by this user. Change its permissions, "
-            "or set CORE_ENGINE_HOME to a folder that you may write."
-        )
     with translated(path), closing(connect(path, busy_seconds=_BUSY_SECONDS)) as db:
         if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             # A process that died while it made the file leaves one without tables.
@@ -70,6 +65,25 @@ def _revision_of(path: Path) -> str | None:
             "or set CORE_ENGINE_HOME to another folder."
         )
     return revision
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StoreUnavailable(_not_usable(path, error.strerror or str(error))) from error
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise StoreUnavailable(_not_usable(path, "it may not be read and written by this user"))
+    return size > 0
+
+
+def _not_usable(path: Path, reason: str) -> str:
+    return (
+        f"The database {path} cannot be used: {reason}. Change the permissions, "
+        "or set CORE_ENGINE_HOME to a folder that you may write."
+    )
 
 
 def _recorded_revision(db: sqlite3.Connection, path: Path) -> str:
@@ -94,10 +108,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise StoreUnavailable(
-            f"The database {path} cannot be created: {lock}: {error.strerror or error}. "
-            "Set CORE_ENGINE_HOME to a folder that you may write."
-        ) from error
+        raise StoreUnavailable(_not_usable(path, f"{lock}: {error.strerror or error}")) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

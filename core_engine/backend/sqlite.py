@@ -265,13 +265,14 @@ class SqliteStore:
     def close(self) -> None:
         """Gives up all connections; later calls raise. Waits for an ``apply`` that is under way."""
         with self._apply_lock, self._control_lock, self._watch_lock:
-            if not self._closed:
-                self._closed = True
-                self._writer.close()
-                self._control.close()
-                self._watcher.close()
-        self._pool.close()
-        _stores.discard(self)
+            if self._closed:
+                return
+            self._closed = True
+            _stores.discard(self)
+            # Who closes last puts the write-ahead log into the file and removes it; a reader cannot.
+            self._pool.close()
+            for connection in (self._watcher, self._control, self._writer):
+                connection.close()
 
     def _is_free(self, lease: str) -> bool:
         return leases.is_free(self.path.parent, lease)

@@ -26,10 +26,11 @@ def migrate(path: Path, target: str = "head") -> None:
     try:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
-        begin_writing(db)
-        # The driver begins no transaction of its own in autocommit mode; SQLAlchemy commits the one begun here.
         engine = create_engine("sqlite://", creator=lambda: db, poolclass=StaticPool)
         with engine.begin() as connection:
+            # Here and no earlier: SQLAlchemy's first look at a connection ends with a rollback. In autocommit mode the
+            # driver begins no transaction of its own; this one is SQLAlchemy's to commit.
+            begin_writing(db)
             command.upgrade(_config(connection), target)
     finally:
         roll_back(db)

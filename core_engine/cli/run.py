@@ -184,9 +184,10 @@ def _print_summary(outcome: _Outcome) -> None:
     total = sum(bar.total for bar in outcome.bars)
     counts = [(sum(getattr(bar, kind) for bar in outcome.bars), kind) for kind in ("failed", "cached", "cancelled")]
     told = "".join(f", {number:,} {kind}" for number, kind in counts if number)
+    ended = f"{run.state.name} in {took(run)}" if run.start_time else run.state.name
     typer.echo(
-        f"{run.flow_name} {run.name}: {run.state.name} in {took(run)}, "
-        f"{total:,} task run{'' if total == 1 else 's'}{told}. Look at it: core-engine show {short_id(run.id)}",
+        f"{run.flow_name} {run.name}: {ended}, {total:,} task run{'' if total == 1 else 's'}{told}. "
+        f"Look at it: core-engine show {short_id(run.id)}",
         err=True,
     )
     if outcome.code is not ExitCode.COMPLETED and run.state.message:

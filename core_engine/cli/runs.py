@@ -153,13 +153,13 @@ def _delete_results(store: Store, report: DeletionReport) -> None:
 
 def _summary(report: DeletionReport) -> str:
     parts = [
-        (len(report.flow_runs), "flow runs"),
-        (report.task_runs, "task runs"),
-        (report.log_lines, "log lines"),
-        (report.cache_entries, "cache entries"),
-        (len(report.results), "results"),
+        (len(report.flow_runs), "flow run", "flow runs"),
+        (report.task_runs, "task run", "task runs"),
+        (report.log_lines, "log line", "log lines"),
+        (report.cache_entries, "cache entry", "cache entries"),
+        (len(report.results), "result", "results"),
     ]
-    return ", ".join(f"{number:,} {what}" for number, what in parts if number) or "nothing"
+    return ", ".join(f"{number:,} {one if number == 1 else many}" for number, one, many in parts if number) or "nothing"
 
 
 def _print_report(report: DeletionReport, json: bool, what: str) -> None:

@@ -108,7 +108,7 @@ def test_old_runs_are_deleted_after_a_question(cli: Cli) -> None:
     assert "2 flow runs" in cli("runs", "delete", "--older-than", "0s", "--dry-run").stdout
     cli("runs", "delete", "--older-than", "0s", input="n\n", code=1)
     assert len(cli.json("runs")) == 2
-    assert "1 flow runs" in cli("runs", "delete", "--older-than", "0s", "--state", "failed", "--yes").stdout
+    assert "1 flow run" in cli("runs", "delete", "--older-than", "0s", "--state", "failed", "--yes").stdout
     assert [run["flow_name"] for run in cli.json("runs")] == ["some-fail"]
     assert cli.json("runs", "delete", "--older-than", "1d")["flow_runs"] == []
     cli("runs", "delete", "--older-than", "0s", input="y\n")

@@ -13,13 +13,16 @@ from core_engine.testing.assertions import (
     assert_uses_result_storage,
     exceptions_equal,
 )
+from core_engine.testing.clocks import LeapingClock, leaping_clock
 from core_engine.testing.harness import core_engine_test_harness, get_most_recent_flow_run
 
 __all__ = [
+    "LeapingClock",
     "assert_does_not_warn",
     "assert_uses_result_serializer",
     "assert_uses_result_storage",
     "core_engine_test_harness",
     "exceptions_equal",
     "get_most_recent_flow_run",
+    "leaping_clock",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from core_engine import flow, get_client
+from core_engine import clock, flow, get_client, task
 from core_engine.settings import get_current_settings, temporary_settings
 from core_engine.testing import (
     assert_does_not_warn,
@@ -16,6 +16,7 @@ from core_engine.testing import (
     core_engine_test_harness,
     exceptions_equal,
     get_most_recent_flow_run,
+    leaping_clock,
 )
 from core_engine.testing.conformance import TaskRunnerConformance
 
@@ -148,3 +149,40 @@ def test_serializer_and_storage_of_a_state_can_be_asserted():
         assert_uses_result_serializer(state, "pickle")
     with pytest.raises(AssertionError, match="another"):
         assert_uses_result_storage(state, "another")
+
+
+@pytest.mark.behaviour("TEST-5")
+def test_a_leaping_clock_does_not_wait_and_says_how_long_it_would_have():
+    calls = []
+
+    @task(retries=3, retry_delay_seconds=[10, 20, 40])
+    def retried():
+        calls.append(1)
+        if len(calls) <= 3:
+            raise ValueError("once more")
+        return "done"
+
+    @flow
+    def parent():
+        return retried()
+
+    with leaping_clock() as leaping:
+        before = leaping.now()
+        assert parent() == "done"
+        assert leaping.now() - before >= 70
+
+    assert leaping.waited == pytest.approx(70, abs=1)
+    assert len(calls) == 4
+
+
+@pytest.mark.behaviour("TEST-5")
+def test_a_leaping_clock_leaps_when_told_and_is_gone_afterwards():
+    usual = clock.current
+
+    with pytest.raises(ZeroDivisionError), leaping_clock() as leaping:
+        before = clock.now()
+        leaping.leap(3600)
+        assert clock.now() - before >= 3600
+        raise ZeroDivisionError
+
+    assert clock.current is usual

@@ -11,6 +11,7 @@ from core_engine import State, Task, flow, task, task_input_hash
 from core_engine.context import TaskRunContext
 from core_engine.exceptions import MissingResult
 from core_engine.task_runners import BaseTaskRunner
+from core_engine.testing import leaping_clock
 from tests.behaviours.helpers import read_task_run, setting, stored_task_state, task_history
 
 
@@ -233,16 +234,17 @@ def test_the_expiration_counts_from_completion():
 
 @pytest.mark.behaviour("CACHE-5")
 def test_a_result_past_its_expiration_is_made_again():
-    import threading
-
     calls: list[Any] = []
-    noted = counting(calls, cache_key_fn=one_key, cache_expiration=timedelta(seconds=0.05))
+    noted = counting(calls, cache_key_fn=one_key, cache_expiration=timedelta(hours=1))
 
-    in_a_flow(lambda: noted(1, return_state=True))
-    threading.Event().wait(0.1)
-    (state,) = in_a_flow(lambda: noted(1, return_state=True))
+    with leaping_clock() as clock:
+        in_a_flow(lambda: noted(1, return_state=True))
+        clock.leap(59 * 60)
+        (before,) = in_a_flow(lambda: noted(1, return_state=True))
+        clock.leap(2 * 60)
+        (after,) = in_a_flow(lambda: noted(1, return_state=True))
 
-    assert state.name == "Completed"
+    assert (before.name, after.name) == ("Cached", "Completed")
     assert len(calls) == 2
 
 

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from core_engine import State, flow, task
+from core_engine.testing import leaping_clock
 from tests.behaviours.helpers import (
     flow_history,
     flow_run_id,
@@ -76,20 +77,34 @@ async def test_an_async_flow_is_retried():
 
 @pytest.mark.behaviour("FLOW-RETRY-2")
 def test_a_retried_flow_waits_its_delay_and_keeps_its_whole_history():
+    attempt, _ = failing_first(2)
+
+    @flow(retries=2, retry_delay_seconds=300)
+    def retried():
+        return attempt()
+
+    with leaping_clock() as clock:
+        state = retried(return_state=True)
+
+    assert clock.waits == pytest.approx([300, 300], abs=1)
+    assert flow_history(state) == ["Pending", "Running", *["AwaitingRetry", "Running"] * 2, "Completed"]
+    assert read_flow_run(state).run_count == 3
+
+
+@pytest.mark.behaviour("FLOW-RETRY-2")
+def test_the_delay_of_a_flow_retry_is_real():
     times = []
 
-    @flow(retries=1, retry_delay_seconds=0.3)
+    @flow(retries=1, retry_delay_seconds=0.2)
     def retried():
         times.append(time.monotonic())
         if len(times) == 1:
-            raise CustomError("first")
+            raise CustomError("once more")
         return 1
 
-    state = retried(return_state=True)
+    retried()
 
-    assert times[1] - times[0] >= 0.3
-    assert flow_history(state) == ["Pending", "Running", "AwaitingRetry", "Running", "Completed"]
-    assert read_flow_run(state).run_count == 2
+    assert times[1] - times[0] >= 0.2
 
 
 @pytest.mark.behaviour("FLOW-RETRY-2")

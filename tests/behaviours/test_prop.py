@@ -10,6 +10,7 @@ from core_engine.context import get_run_context
 from core_engine.engine import propose_state
 from core_engine.exceptions import Abort, Pause
 from core_engine.states import Completed, Crashed, Paused, Pending, Running, Scheduled
+from core_engine.testing import leaping_clock
 from tests.behaviours.helpers import flow_run_id, read_flow_run, read_task_run, stored_flow_state, stored_task_state
 
 
@@ -70,17 +71,18 @@ async def test_a_proposal_told_to_wait_is_made_again_when_due():
         client = get_run_context().client
         failed = await fails(return_state=True)
         task_run_id = failed.state_details.task_run_id
-        due = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=0.3)
+        due = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)
         await propose_state(client, Scheduled(scheduled_time=due), task_run_id=task_run_id)
         answer = await propose_state(client, Running(), task_run_id=task_run_id)
-        late = datetime.datetime.now(datetime.UTC) - due
         await propose_state(client, Completed(), task_run_id=task_run_id)
-        return answer.is_running(), late.total_seconds()
+        return answer.is_running(), (answer.timestamp - due).total_seconds()
 
-    running, late = await parent()
+    with leaping_clock() as clock:
+        running, late = await parent()
 
     assert running
-    assert 0 <= late < 5
+    assert 0 <= late < 60
+    assert clock.waited == pytest.approx(3600, abs=60)
 
 
 @pytest.mark.behaviour("PROP-1", "ORCH-10")

@@ -1,6 +1,5 @@
 """TASK-RETRY: retries of tasks."""
 
-import itertools
 import threading
 import time
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 from core_engine import exponential_backoff, flow, task
 from core_engine.context import get_run_context
 from core_engine.task_runners import BaseTaskRunner
+from core_engine.testing import leaping_clock
 from tests.behaviours.helpers import (
     read_states,
     read_task_run,
@@ -18,9 +18,6 @@ from tests.behaviours.helpers import (
     task_run_id,
     wait_until_set,
 )
-
-# Seconds that may pass between a failure and the moment at which its retry is planned, on a busy machine.
-TOLERANCE = 0.04
 
 
 class CustomError(Exception):
@@ -137,10 +134,33 @@ def test_the_context_is_fresh_for_each_execution():
     assert read_task_run(state).run_count == 3
 
 
+def waits_of(retried: Any) -> list[float]:
+    """Returns the seconds before each retry of a task that is called once, as asked for and as recorded."""
+
+    @flow
+    def parent():
+        retried(return_state=True)
+        return 1
+
+    with leaping_clock() as clock:
+        (run,) = read_task_runs(parent(return_state=True))
+    states = [state for state in read_states(run.id) if state.name == "AwaitingRetry"]
+    recorded = [(state.state_details.scheduled_time - state.timestamp).total_seconds() for state in states]
+    assert clock.waits == pytest.approx(recorded, abs=1)
+    return clock.waits
+
+
 @pytest.mark.behaviour("TASK-RETRY-4")
 def test_a_number_is_the_wait_before_each_retry():
+    retried = task(retries=2, retry_delay_seconds=60)(always_fails([]))
+
+    assert waits_of(retried) == pytest.approx([60, 60], abs=1)
+
+
+@pytest.mark.behaviour("TASK-RETRY-4")
+def test_the_wait_for_a_retry_is_real():
     calls: list[float] = []
-    retried = task(retries=2, retry_delay_seconds=0.2)(always_fails(calls))
+    retried = task(retries=1, retry_delay_seconds=0.2)(always_fails(calls))
 
     @flow
     def parent():
@@ -148,33 +168,15 @@ def test_a_number_is_the_wait_before_each_retry():
         return 1
 
     parent()
-    gaps = [later - earlier for earlier, later in itertools.pairwise(calls)]
 
-    assert len(gaps) == 2
-    assert all(gap >= 0.2 for gap in gaps)
-
-
-def planned_delays(task_run_id: Any) -> list[float]:
-    """Returns for each retry how long after the failure it was scheduled, in seconds."""
-    states = [state for state in read_states(task_run_id) if state.name == "AwaitingRetry"]
-    return [(state.state_details.scheduled_time - state.timestamp).total_seconds() for state in states]
-
-
-def planned_delays_of(retried: Any) -> list[float]:
-    @flow
-    def parent():
-        retried(return_state=True)
-        return 1
-
-    (run,) = read_task_runs(parent(return_state=True))
-    return planned_delays(run.id)
+    assert calls[1] - calls[0] >= 0.2
 
 
 @pytest.mark.behaviour("TASK-RETRY-5", "ORCH-8")
 def test_a_list_gives_each_retry_its_wait_and_the_last_one_repeats():
-    retried = task(retries=4, retry_delay_seconds=[0.02, 0.2, 0.1])(always_fails([]))
+    retried = task(retries=4, retry_delay_seconds=[30, 90, 60])(always_fails([]))
 
-    assert planned_delays_of(retried) == pytest.approx([0.02, 0.2, 0.1, 0.1], abs=TOLERANCE)
+    assert waits_of(retried) == pytest.approx([30, 90, 60, 60], abs=1)
 
 
 @pytest.mark.behaviour("TASK-RETRY-6")
@@ -183,12 +185,12 @@ def test_a_callable_is_called_with_the_number_of_retries_at_definition():
 
     def delays(retries):
         asked.append(retries)
-        return [0.15, 0.02]
+        return [30, 10]
 
     retried = task(retries=2, retry_delay_seconds=delays)(always_fails([]))
     assert asked == [2]
 
-    assert planned_delays_of(retried) == pytest.approx([0.15, 0.02], abs=TOLERANCE)
+    assert waits_of(retried) == pytest.approx([30, 10], abs=1)
 
 
 @pytest.mark.behaviour("TASK-RETRY-7")
@@ -200,27 +202,32 @@ def test_exponential_backoff_doubles_its_delays():
 
 @pytest.mark.behaviour("TASK-RETRY-7")
 def test_exponential_backoff_is_a_delay_of_a_task():
-    retried = task(retries=3, retry_delay_seconds=exponential_backoff(0.05))(always_fails([]))
+    retried = task(retries=3, retry_delay_seconds=exponential_backoff(10))(always_fails([]))
 
-    assert planned_delays_of(retried) == pytest.approx([0.05, 0.1, 0.2], abs=TOLERANCE)
+    waits = waits_of(retried)
+
+    assert waits == pytest.approx([10, 20, 40], abs=1)
+    assert sum(waits) == pytest.approx(70, abs=2)
 
 
 @pytest.mark.behaviour("TASK-RETRY-8")
-@pytest.mark.parametrize("delay", [0.05, [0.05], exponential_backoff(0.05)], ids=["number", "list", "callable"])
+@pytest.mark.parametrize("delay", [100, [100], exponential_backoff(100)], ids=["number", "list", "callable"])
 def test_jitter_varies_the_waits_within_its_bound(delay: Any):
-    retried = task(retries=1, retry_delay_seconds=delay, retry_jitter_factor=1)(always_fails([]))
+    retried = task(retries=1, retry_delay_seconds=delay, retry_jitter_factor=0.5)(always_fails([]))
 
     @flow
     def parent():
-        for future in [retried.submit() for _ in range(20)]:
-            future.wait()
+        for _ in range(30):
+            retried(return_state=True)
         return 1
 
-    waits = [planned_delays(run.id)[0] for run in read_task_runs(parent(return_state=True))]
+    with leaping_clock() as clock:
+        parent()
 
-    assert len(waits) == 20
-    assert max(waits) <= 0.1 + TOLERANCE
-    assert max(waits) - min(waits) > 0.005
+    assert len(clock.waits) == 30
+    assert max(clock.waits) <= 150 + 1
+    assert max(clock.waits) - min(clock.waits) > 1
+    assert 75 < sum(clock.waits) / 30 < 150
 
 
 @pytest.mark.behaviour("TASK-RETRY-9")

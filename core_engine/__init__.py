@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from core_engine.flows import Flow, flow
     from core_engine.futures import TaskFuture, as_completed
     from core_engine.logging import get_run_logger
+    from core_engine.map_options import MapOptions
     from core_engine.schemas.states import State
     from core_engine.tasks import Task, exponential_backoff, task, task_input_hash
 
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Flow",
+    "MapOptions",
     "State",
     "Task",
     "TaskFuture",
@@ -50,6 +52,7 @@ __all__ = [
 
 _HOMES = {
     "Flow": "flows",
+    "MapOptions": "map_options",
     "State": "schemas.states",
     "Task": "tasks",
     "TaskFuture": "futures",

@@ -141,30 +141,30 @@ class FlowRunContext(ContextModel):
 
     if TYPE_CHECKING:
         flow: Flow[..., Any]
-        flow_run: FlowRun
+        flow_run: FlowRun | None
         task_runner: Any
         client: Any
         parameters: dict[str, Any]
         result_factory: Any
         start_time: datetime
         log_prints: bool
-        run: ActiveFlowRun
+        run: ActiveFlowRun | None
 
     @property
     def task_run_dynamic_keys(self) -> dict[str, int]:
-        return self.run.dynamic_keys
+        return {} if self.run is None else self.run.dynamic_keys
 
     @property
     def task_run_futures(self) -> list[Any]:
-        return self.run.futures()
+        return [] if self.run is None else self.run.futures()
 
     @property
     def flow_run_states(self) -> list[Any]:
-        return list(self.run.subflow_states)
+        return [] if self.run is None else list(self.run.subflow_states)
 
     @property
     def task_run_results(self) -> Mapping[int, Any]:
-        return self.run.lineage.links
+        return {} if self.run is None else self.run.lineage.links
 
 
 class TaskRunContext(ContextModel):

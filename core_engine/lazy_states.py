@@ -18,7 +18,7 @@ class StateSequence(Sequence[State]):
     """
 
     def __init__(
-        self, store: Any, journal: Any, parts: list[tuple[Any, int, Mapping[int, State]]], last: list[State]
+        self, store: Any, journal: Any, parts: Sequence[tuple[Any, int, Mapping[int, State]]], last: list[State]
     ) -> None:
         self._store = store
         self._journal = journal

@@ -81,7 +81,8 @@ class BaseTaskRunner(ABC):
 
     def duplicate(self) -> Self:
         """Returns a new, unstarted runner with the same options; NotImplemented where a runner cannot."""
-        return NotImplemented
+        cannot: Self = NotImplemented
+        return cannot
 
     @abstractmethod
     async def submit(self, key: Any, call: Callable[[], Awaitable[State]]) -> None:
@@ -140,7 +141,7 @@ class BaseTaskRunner(ABC):
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return self._options() == other._options()  # type: ignore[attr-defined]
+        return self._options() == other._options()
 
     __hash__ = object.__hash__
 

@@ -19,6 +19,7 @@ from core_engine.definitions import (
     is_async,
     register,
 )
+from core_engine.map_options import MapOptions
 from core_engine.schemas.records import TaskPolicy
 from core_engine.utilities.callables import CallSignature, callable_name
 
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 MOST_RETRY_DELAYS = 50
 
-__all__ = ["Task", "exponential_backoff", "task", "task_input_hash"]
+__all__ = ["MapOptions", "Task", "exponential_backoff", "task", "task_input_hash"]
 
 _definitions = Definitions("task", per_module=True)
 
@@ -87,6 +88,7 @@ class Task(Generic[P, R]):
         refresh_cache: True runs although a cached result exists; None: the setting TASKS_REFRESH_CACHE.
         on_completion, on_failure: Hooks ``f(task, task_run, state)``, called in order after the final state.
         viz_return_value: Accepted for the vocabulary's sake; nothing here uses it.
+        map_options: How maps and streams of the task are carried out; None: the defaults of MapOptions.
 
     Raises:
         TypeError: `fn` is no function, or an option has a wrong type.
@@ -118,6 +120,7 @@ class Task(Generic[P, R]):
         on_completion: list[Callable[..., Any]] | None = None,
         on_failure: list[Callable[..., Any]] | None = None,
         viz_return_value: Any = None,
+        map_options: MapOptions | None = None,
     ) -> None:
         check_callable(fn, "task")
         check_run_name(task_run_name, "task_run_name")
@@ -150,6 +153,7 @@ class Task(Generic[P, R]):
         self.log_prints = log_prints
         self.refresh_cache = refresh_cache
         self.viz_return_value = viz_return_value
+        self.map_options = map_options
         _definitions.add(self)
         register(self, "task")
 
@@ -198,6 +202,7 @@ class Task(Generic[P, R]):
         on_completion: list[Callable[..., Any]] | None = NOT_SET,
         on_failure: list[Callable[..., Any]] | None = NOT_SET,
         viz_return_value: Any = NOT_SET,
+        map_options: MapOptions | None = NOT_SET,
     ) -> Task[P, R]:
         """Returns a new task of the same function. Options that are not given keep their value; the parameters are
         those of Task, without the version."""
@@ -227,6 +232,7 @@ class Task(Generic[P, R]):
             on_completion=given(on_completion, self.on_completion),
             on_failure=given(on_failure, self.on_failure),
             viz_return_value=given(viz_return_value, self.viz_return_value),
+            map_options=given(map_options, self.map_options),
         )
 
     # How a task is used -----------------------------------------------------------------------------------------------
@@ -307,6 +313,25 @@ class Task(Generic[P, R]):
             MappingLengthMismatch: The iterables have different lengths.
         """
         return self._enter(args, kwargs, wait_for, "state" if return_state else "future", mapped=True)
+
+    def stream(self, iterable: Any, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
+        """Runs the task for each item of `iterable`, read in a window, and yields the futures as their runs have ended.
+
+        The lazy form of `map`: the input may be endless, and what is held does not grow with it as long as the caller
+        keeps no futures. Leaving the loop early stops reading and cancels what is in flight.
+
+        Parameters:
+            iterable: The values of the task's first parameter; async iterables for an async task in an async flow.
+            args, kwargs: The other arguments, the same for every run.
+            wait_for: Upstreams without data, which must complete first; None: none.
+
+        Returns:
+            An iterator of TaskFuture, in the order of the input or as completed (``MapOptions.ordered``); an async
+            iterator for an async task in an async flow.
+        """
+        from core_engine.engine.streams import stream
+
+        return stream(self, iterable, args, kwargs, wait_for)
 
     def _enter(
         self,
@@ -395,6 +420,7 @@ def task(
     on_completion: list[Callable[..., Any]] | None = None,
     on_failure: list[Callable[..., Any]] | None = None,
     viz_return_value: Any = None,
+    map_options: MapOptions | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Self, TypeVar, Unpack
 from uuid import UUID
 
 from core_engine import clock
@@ -13,10 +14,14 @@ from core_engine.exceptions import ObjectNotFound
 from core_engine.settings import get_current_settings
 
 if TYPE_CHECKING:
+    from core_engine.backend.store import StoredLog
+    from core_engine.client.filters import FlowRunFilters, LogFilters, TaskRunFilters
     from core_engine.engine.active import ActiveTaskRun
     from core_engine.orchestration.facts import SlotAnswer
     from core_engine.schemas.records import Event, FlowRun, TaskRun
     from core_engine.schemas.states import State
+
+T = TypeVar("T")
 
 
 def get_client() -> EmbeddedClient:
@@ -67,16 +72,20 @@ class EmbeddedClient:
         Raises:
             ObjectNotFound: There is none of this id.
         """
-        return _found(await self._read(self.store.read_flow_run, flow_run_id), "flow run", flow_run_id)
+        return _found(await self._read(lambda: self.store.read_flow_run(flow_run_id)), "flow run", flow_run_id)
 
-    async def read_flow_runs(self, **filters: Any) -> list[FlowRun]:
+    async def read_flow_runs(
+        self, *, since: datetime | None = None, before: datetime | None = None, **filters: Unpack[FlowRunFilters]
+    ) -> list[FlowRun]:
         """Returns the flow runs that fit all filters, newest first.
 
         Parameters:
-            filters: name, flow_name, state_types, state_names, tags, parent_task_run_id, since, before (aware
-                datetimes), order ("asc", "desc"), limit, offset.
+            since, before: Created in [since, before), aware datetimes; None: no limit.
+            filters: name, flow_name, state_types, state_names, tags, parent_task_run_id, order ("asc", "desc"),
+                limit, offset.
         """
-        return await self._read(lambda: self.store.read_flow_runs(**filters))
+        first, end = _seconds(since), _seconds(before)
+        return await self._read(lambda: self.store.read_flow_runs(since=first, before=end, **filters))
 
     async def read_task_run(self, task_run_id: UUID) -> TaskRun:
         """Returns a task run.
@@ -84,9 +93,9 @@ class EmbeddedClient:
         Raises:
             ObjectNotFound: There is none of this id.
         """
-        return _found(await self._read(self.store.read_task_run, task_run_id), "task run", task_run_id)
+        return _found(await self._read(lambda: self.store.read_task_run(task_run_id)), "task run", task_run_id)
 
-    async def read_task_runs(self, flow_run_id: UUID, **filters: Any) -> list[TaskRun]:
+    async def read_task_runs(self, flow_run_id: UUID, **filters: Unpack[TaskRunFilters]) -> list[TaskRun]:
         """Returns the task runs of a flow run, also those that have not started, in the order of their making.
 
         Parameters:
@@ -97,23 +106,23 @@ class EmbeddedClient:
 
     async def read_states(self, run_id: UUID) -> list[State]:
         """Returns every state that a flow run or task run has been in, oldest first."""
-        return await self._read(self.store.read_states, run_id)
+        return await self._read(lambda: self.store.read_states(run_id))
 
     async def read_events(self, flow_run_id: UUID, after: str | None = None, limit: int | None = None) -> list[Event]:
         """Returns the state changes of a flow run and its task runs in order; `after`: an event's cursor, None: all."""
         return await self._read(lambda: self.store.read_events(flow_run_id, after=after, limit=limit))
 
     async def read_logs(
-        self, flow_run_id: UUID | None = None, task_run_id: UUID | None = None, **filters: Any
-    ) -> list[Any]:
+        self, flow_run_id: UUID | None = None, task_run_id: UUID | None = None, **filters: Unpack[LogFilters]
+    ) -> list[StoredLog]:
         """Returns stored log lines in order; `filters`: min_level, after (a cursor), limit."""
         return await self._read(
             lambda: self.store.read_logs(flow_run_id=flow_run_id, task_run_id=task_run_id, **filters)
         )
 
-    async def _read(self, function: Any, *args: Any) -> Any:
+    async def _read(self, function: Callable[[], T]) -> T:
         await self.journal_committed(self.journal.position)
-        return await run_blocking(function, *args)
+        return await run_blocking(function)
 
     # Changing ---------------------------------------------------------------------------------------------------------
 
@@ -205,7 +214,11 @@ class EmbeddedClient:
         self.journal.append(TaskRunUpdated(run.group, run.index, {"name": run.name}))
 
 
-def _found(record: Any, kind: str, id: UUID) -> Any:
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
+
+
+def _found(record: T | None, kind: str, id: UUID) -> T:
     if record is None:
         raise ObjectNotFound(f"There is no {kind} with the id {id}.")
     return record

@@ -7,13 +7,15 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from core_engine.concurrency.loops import LoopThread
 from core_engine.concurrency.waiting import Outcome
 
 if TYPE_CHECKING:
     from core_engine.engine.calls import CallBlock, TaskCall
+
+T = TypeVar("T")
 
 
 class AsyncCalls:
@@ -59,14 +61,14 @@ class AsyncCalls:
         loop.loop.call_soon_threadsafe(start)
         return outcome
 
-    def submit(self, call: Callable[[], Awaitable[Any]], context: Context | None = None) -> Outcome[Any]:
+    def submit(self, call: Callable[[], Awaitable[T]], context: Context | None = None) -> Outcome[T]:
         """Awaits ``call()`` on the loop, with `context`, None: a copy of the caller's. Any thread."""
 
-        async def main() -> Any:
+        async def main() -> T:
             return await call()
 
         loop = self._loop()
-        return loop.submit(main) if context is None else context.run(loop.submit, main)
+        return loop.submit(main) if context is None else context.run(lambda: loop.submit(main))
 
     def stop(self) -> None:
         """Ends the loop; what still runs on it is cancelled. Blocks."""

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def cache_key_of(context: TaskRunContext, parameters: dict[str, Any]) -> str | None:
     """Returns the key that the task's function gives for these parameters; None means: do not cache."""
-    key: str | None = context.task.cache_key_fn(context, parameters)
-    return key
+    key_function = context.task.cache_key_fn
+    return None if key_function is None else key_function(context, parameters)
 
 
 def with_cache_key(state: State, key: str, refresh: bool) -> State:

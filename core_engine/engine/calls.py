@@ -152,6 +152,11 @@ class CallBlock:
 
                     end_unstarted(run_set, index)
                     continue
+                if run_set.closed is not None and index not in run_set.active:
+                    from core_engine.engine.failure_policy import end_closed
+
+                    end_closed(run_set, index)
+                    continue
                 run_set.waiting.discard(index)
                 return TaskCall(run_set, index)
         return None

@@ -92,6 +92,7 @@ def _enter_subflow(
 ) -> Any:
     from core_engine.engine.task_calls import _check_going_on
 
+    assert parent.run is not None
     _check_going_on(parent.run)
     if wait_for is not None:
         wait_for = list(wait_for)

@@ -323,6 +323,7 @@ def _name_once(flow: Flow[..., Any], run: ActiveFlowRun, parameters: dict[str, A
         return
     run.record.name = make_run_name(flow.flow_run_name, "flow_run_name", parameters)
     run.named = True
+    assert context.flow_run is not None
     context.flow_run.name = run.record.name
     run.client.journal.append(FlowRunUpdated(run.id, {"name": run.record.name}))
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.waiting import Latch
 from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun, Executing, task_run_record
+from core_engine.engine.failure_policy import after_bad_end
 from core_engine.schemas.records import TaskRun, TaskRunGroup
 from core_engine.schemas.states import COMPLETED, State
 
@@ -69,6 +70,7 @@ class RunSet:
         "active",
         "asynchronous",
         "cancel_requests",
+        "closed",
         "collapses",
         "columns",
         "context",
@@ -127,6 +129,7 @@ class RunSet:
         self.waiting: set[int] = set()
         self.cancel_requests: set[int] = set()
         self.waits_in_place = False
+        self.closed: str | None = None
         self.in_caller = False
         self.collapses = False
         self.own_inputs: dict[int, dict[str, Any]] = {}
@@ -177,6 +180,7 @@ class RunSet:
         self.active.pop(index, None)
         if state._type is not COMPLETED:
             self.summary.not_completed[index] = state
+            after_bad_end(self, state)
         elif state._name == "Cached":
             self.summary.cached += 1
         if callbacks is not None:

@@ -39,7 +39,8 @@ async def create_and_begin_subflow_run(
     """
     context = FlowRunContext.get()
     assert context is not None
-    parent: ActiveFlowRun = context.run
+    parent = context.run
+    assert parent is not None
     inputs = inputs_by_parameter(parameters, wait_for)
     parameters = await resolve_inputs(parameters)
     stand_in = _stand_in(flow, parent, inputs)

@@ -55,19 +55,7 @@ def enter_task_run_engine(
         RuntimeError: Outside a flow run, or inside a task.
         TimeoutError: The flow run's time is over.
     """
-    context = FlowRunContext.get()
-    if TaskRunContext.get() is not None:
-        raise RuntimeError(
-            f"Task {task.name!r} was called inside a task, and tasks cannot run tasks. Make the outer one a flow "
-            f"(a subflow), or call the plain function with {task.name}.fn()."
-        )
-    if context is None or context.run is None:
-        raise RuntimeError(
-            f"Task {task.name!r} was called outside a flow, and tasks run only inside one. "
-            f"To call the plain function, write {task.name}.fn()."
-        )
-    flow_run = context.run
-    _check_going_on(flow_run)
+    context = check_can_run_tasks(task, FlowRunContext.get(), TaskRunContext.get())
     if wait_for is not None:
         wait_for = [wait_for] if isinstance(wait_for, TaskFuture) else list(wait_for)
     if mapped:
@@ -79,6 +67,29 @@ def enter_task_run_engine(
     if task.isasync and context.flow.isasync:
         return begin
     return step(begin)
+
+
+def check_can_run_tasks(
+    task: Task[..., Any], context: FlowRunContext | None, task_context: TaskRunContext | None
+) -> FlowRunContext:
+    """Returns the context of the flow run in which a task may run here.
+
+    Raises:
+        RuntimeError: Outside a flow run, or inside a task.
+        TimeoutError: The flow run's time is over.
+    """
+    if task_context is not None:
+        raise RuntimeError(
+            f"Task {task.name!r} was called inside a task, and tasks cannot run tasks. Make the outer one a flow "
+            f"(a subflow), or call the plain function with {task.name}.fn()."
+        )
+    if context is None or context.run is None:
+        raise RuntimeError(
+            f"Task {task.name!r} was called outside a flow, and tasks run only inside one. "
+            f"To call the plain function, write {task.name}.fn()."
+        )
+    _check_going_on(context.run)
+    return context
 
 
 def _check_going_on(flow_run: ActiveFlowRun) -> None:
@@ -174,18 +185,24 @@ def create_run_set(
     wait_for: Sequence[Any] | None,
     task_inputs: Mapping[str, Any],
     is_map: bool,
+    task_key: str | None = None,
 ) -> RunSet:
-    """Makes the runs of one call, submit or map: reserves their keys, records them in one journal entry."""
+    """Makes the runs of one call, submit or map: reserves their keys, records them in one journal entry.
+
+    `task_key` is the key under which the runs are counted; None: the task's.
+    """
     from core_engine.results import ResultFactory
 
-    flow_run: ActiveFlowRun = context.run
+    flow_run = context.run
+    assert flow_run is not None
+    task_key = task_key or task.task_key
     group = TaskRunGroup(
         prefix=ids.new_prefix(),
         flow_run_id=flow_run.id,
-        task_key=task.task_key,
+        task_key=task_key,
         task_name=task.name,
         created=clock.now(),
-        first_index=flow_run.reserve(task.task_key, count),
+        first_index=flow_run.reserve(task_key, count),
         count=count,
         is_map=is_map,
         task_version=task.version,

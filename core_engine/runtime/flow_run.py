@@ -28,8 +28,7 @@ def _record() -> FlowRun | None:
     """Returns the current run's record: the context's, that of the task's flow run, or that of the environment's."""
     context = FlowRunContext.get()
     if context is not None and context.flow_run is not None:
-        record: FlowRun = context.run.snapshot() if context.run is not None else context.flow_run
-        return record
+        return context.flow_run if context.run is None else context.run.snapshot()
     id = _id_from_elsewhere()
     return None if id is None else _read(UUID(id))
 

@@ -1,0 +1,150 @@
+"""Invariants that the engine holds, each named by its number."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from core_engine import flow, get_client, runtime, task
+from core_engine.concurrency.loops import engine_loop
+from core_engine.concurrency.waiting import step
+
+LONGEST_HOLD_SECONDS = 0.05
+
+
+class LoopGuard:
+    """Measures for how long the engine loop's thread is at work, by its own CPU time, without letting others on."""
+
+    def __enter__(self):
+        self.longest = 0.0
+        self._loop = engine_loop().loop
+        self._run = asyncio.Handle._run
+        guard = self
+
+        def measured(handle):
+            if handle._loop is not guard._loop:
+                return guard._run(handle)
+            start = time.thread_time()
+            try:
+                return guard._run(handle)
+            finally:
+                guard.longest = max(guard.longest, time.thread_time() - start)
+
+        asyncio.Handle._run = measured
+        return self
+
+    def __exit__(self, *error):
+        asyncio.Handle._run = self._run
+
+
+@task
+def same(x):
+    return x
+
+
+@task(retries=1)
+def fails_once(x, seen):
+    if x not in seen:
+        seen.add(x)
+        raise ValueError(x)
+    return x
+
+
+@task
+async def same_async(x):
+    return x
+
+
+@pytest.mark.behaviour("I4")
+def test_the_engine_loop_is_never_held():
+    @flow
+    def parent():
+        seen = set()
+        total = sum(future.result() for future in same.map(range(20_000)))
+        total += sum(future.result() for future in same.map(same_async.map(same.map(range(500)))))
+        return total + sum(future.result() for future in fails_once.map(range(200), seen=frozenset() or seen))
+
+    with LoopGuard() as guard:
+        assert parent() == sum(range(20_000)) + sum(range(500)) + sum(range(200))
+    assert guard.longest < LONGEST_HOLD_SECONDS
+
+
+@pytest.mark.behaviour("I4")
+def test_the_guard_notices_a_loop_that_is_held():
+    def hold():
+        end = time.thread_time() + 2 * LONGEST_HOLD_SECONDS
+        while time.thread_time() < end:
+            pass
+
+    with LoopGuard() as guard:
+        done = threading.Event()
+        engine_loop().loop.call_soon_threadsafe(lambda: (hold(), done.set()))
+        assert done.wait(30)
+    assert guard.longest > LONGEST_HOLD_SECONDS
+
+
+@pytest.mark.behaviour("I8", "D36")
+def test_after_a_root_flow_only_idle_threads_remain():
+    script = """
+import threading
+from core_engine import flow, task
+
+@task
+def work(x): return x
+
+@task
+async def work_async(x): return x
+
+@flow
+def child(): return sum(f.result() for f in work.map(range(50)))
+
+@flow
+def parent():
+    return child() + sum(f.result() for f in work_async.map(range(50)))
+
+assert parent() == 2 * sum(range(50))
+for thread in threading.enumerate():
+    print(thread.name, thread.daemon)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=50)
+    threads = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
+    threads.pop("MainThread")
+    assert set(threads.values()) <= {"True"}
+    assert set(threads) <= {"core-engine-loop", "core-engine-journal", "core-engine-idle"}
+
+
+@pytest.mark.behaviour("D2")
+def test_another_process_only_leaves_a_request_and_the_owner_acts_on_it():
+    asked = """
+import sys
+from uuid import UUID
+from core_engine import get_client
+from core_engine.concurrency.waiting import step
+client = get_client()
+step(client.cancel_flow_run(UUID(sys.argv[1])))
+print(step(client.read_flow_run(UUID(sys.argv[1]))).state_name)
+"""
+    seen = {}
+
+    @flow
+    def waits():
+        run_id = runtime.flow_run.id
+        other = subprocess.run(
+            [sys.executable, "-c", asked, run_id], capture_output=True, text=True, check=True, timeout=50
+        )
+        seen["asked"] = time.monotonic()
+        seen["state"] = other.stdout.strip()
+        threading.Event().wait(30)
+
+    state = waits(return_state=True)
+
+    assert state.name == "Cancelled"
+    assert time.monotonic() - seen["asked"] < 5
+    assert seen["state"] in ("Running", "Cancelling")
+    names = [one.name for one in step(get_client().read_states(state.state_details.flow_run_id))]
+    assert names == ["Pending", "Running", "Cancelling", "Cancelled"]

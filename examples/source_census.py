@@ -238,7 +238,7 @@ def charts(total: Census, rankings: dict[str, list[tuple[str, int]]]) -> str:
     from core_engine.page.charts import bar_chart, chart, histogram
 
     bits = range(max(total.sizes, default=0) + 1)
-    sizes = histogram([(f"{1 << size >> 1:,}" if size % 2 else "", total.sizes[size]) for size in bits], colour=5)
+    sizes = histogram([(f"{1 << size >> 1:,}" if size % 2 else "", total.sizes[size]) for size in bits], colour=3)
     drawn = [chart("Lines in a file", f"{total.files:,} files, {total.lines:,} lines", sizes)]
     for colour, (what, ranking) in enumerate(rankings.items()):
         if ranking:

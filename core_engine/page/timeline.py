@@ -117,11 +117,12 @@ def _paths(drawn: Iterable[tuple[_Row, list[Span]]], timeline: Timeline) -> str:
     for row, spans in drawn:
         for span in spans:
             kind = timeline.states[span.state][1]
-            least = 3.0 if kind == "failed" else 0.5
+            # A failure is wider than its time and stands out of its row: it shows without its colour too.
+            least, out = (3.0, 1.5) if kind == "failed" else (0.5, 0)
             width = max((span.end - span.start) * scale, least)
             left = min(span.start * scale, WIDTH - width)
             parts.setdefault((span.task, kind), []).append(
-                f"M{left:.1f} {row.top:g}h{width:.1f}v{row.height:g}h-{width:.1f}z"
+                f"M{left:.1f} {row.top - out:g}h{width:.1f}v{row.height + 2 * out:g}h-{width:.1f}z"
             )
     ordered = sorted(parts.items(), key=lambda item: (item[0][1] == "failed", item[0]))
     return "".join(f'<path class="{colour_class(task)} {kind}" d="{"".join(path)}"/>' for (task, kind), path in ordered)

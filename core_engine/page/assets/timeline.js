@@ -68,9 +68,9 @@
         const kind = data.states[span.state][1];
         const left = Math.max(-2, (span.start - view.from) * scale);
         const right = Math.min(width() + 2, (span.end - view.from) * scale);
-        const wide = Math.max(right - left, kind === "failed" ? 3 : 0.5);
+        const [least, out] = kind === "failed" ? [3, 1.5] : [0.5, 0], wide = Math.max(right - left, least);
         const key = `${kind === "failed" ? 1 : 0}t${span.task % 8} ${kind}`;
-        paths.set(key, (paths.get(key) || "") + `M${left.toFixed(1)} ${top}h${wide.toFixed(1)}v${height}h-${wide.toFixed(1)}z`);
+        paths.set(key, (paths.get(key) || "") + `M${left.toFixed(1)} ${top - out}h${wide.toFixed(1)}v${height + 2 * out}h-${wide.toFixed(1)}z`);
         if (kind === "failed") ticks += `M${((1200 * (span.end - view.from)) / (view.to - view.from)).toFixed(1)} 0h2v12h-2z`;
       }
     }

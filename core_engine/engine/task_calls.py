@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -230,7 +231,7 @@ def create_run_set(
     run_set.in_caller = not context.flow.isasync
     if origins is None or any(origin[0] is group for origin in origins):
         flow_run.client.journal.append(TaskRunsCreated(group))
-    _log_created(run_set)
+    _log_created(run_set, logging.INFO if task_key == task.task_key else logging.DEBUG)
     flow_run.opened(run_set)
     return run_set
 
@@ -245,17 +246,20 @@ def _needs_resolving(
     )
 
 
-def _log_created(run_set: RunSet) -> None:
+def _log_created(run_set: RunSet, level: int) -> None:
+    """One line for all runs; chunks of a stream are told of at DEBUG."""
     from core_engine.logging import get_run_logger
 
     group = run_set.group
     with contextlib.suppress(MissingContextError):
         logger = get_run_logger()
         if not group.is_map:
-            logger.info("Created task run '%s' for task '%s'", group.run_name(0), group.task_name)
+            logger.log(level, "Created task run '%s' for task '%s'", group.run_name(0), group.task_name)
         elif group.count:
             first, last = group.run_name(0), group.run_name(group.count - 1)
-            logger.info("Created %d task runs '%s' to '%s' for task '%s'", group.count, first, last, group.task_name)
+            logger.log(
+                level, "Created %d task runs '%s' to '%s' for task '%s'", group.count, first, last, group.task_name
+            )
 
 
 def materialised(value: Any) -> Any:

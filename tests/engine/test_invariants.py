@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from core_engine import flow, get_client, runtime, task
+from core_engine import flow, get_client, runtime, task, unmapped
 from core_engine.concurrency.loops import engine_loop
 from core_engine.concurrency.waiting import step
 
@@ -67,7 +67,7 @@ def test_the_engine_loop_is_never_held():
         seen = set()
         total = sum(future.result() for future in same.map(range(20_000)))
         total += sum(future.result() for future in same.map(same_async.map(same.map(range(500)))))
-        return total + sum(future.result() for future in fails_once.map(range(200), seen=frozenset() or seen))
+        return total + sum(future.result() for future in fails_once.map(range(200), unmapped(seen)))
 
     with LoopGuard() as guard:
         assert parent() == sum(range(20_000)) + sum(range(500)) + sum(range(200))
@@ -129,22 +129,24 @@ client = get_client()
 step(client.cancel_flow_run(UUID(sys.argv[1])))
 print(step(client.read_flow_run(UUID(sys.argv[1]))).state_name)
 """
-    seen = {}
+    told = []
+
+    def ask(run_id):
+        command = [sys.executable, "-c", asked, run_id]
+        told.append(subprocess.run(command, capture_output=True, text=True, check=True, timeout=50).stdout.strip())
 
     @flow
     def waits():
-        run_id = runtime.flow_run.id
-        other = subprocess.run(
-            [sys.executable, "-c", asked, run_id], capture_output=True, text=True, check=True, timeout=50
-        )
-        seen["asked"] = time.monotonic()
-        seen["state"] = other.stdout.strip()
-        threading.Event().wait(30)
+        asking = threading.Thread(target=ask, args=(runtime.flow_run.id,))
+        asking.start()
+        try:
+            threading.Event().wait(30)
+        finally:
+            asking.join()
 
     state = waits(return_state=True)
 
     assert state.name == "Cancelled"
-    assert time.monotonic() - seen["asked"] < 5
-    assert seen["state"] in ("Running", "Cancelling")
+    assert told[0] in ("Running", "Cancelling", "Cancelled")
     names = [one.name for one in step(get_client().read_states(state.state_details.flow_run_id))]
     assert names == ["Pending", "Running", "Cancelling", "Cancelled"]

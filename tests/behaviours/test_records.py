@@ -1,16 +1,28 @@
 """What is recorded of a run, and that a reader sees it: D3, D4, D5, D10 and the invariants behind them."""
 
+import sqlite3
 import subprocess
 import sys
-import textwrap
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from core_engine import as_completed, flow, get_client, task
 from core_engine.context import get_run_context
+from core_engine.settings import get_current_settings
 from core_engine.task_runners import BaseTaskRunner
-from tests.behaviours.helpers import ask, flow_run_id, read_flow_run, read_states, read_task_runs, task_run_id
+from tests.behaviours.helpers import (
+    PATIENCE,
+    ask,
+    flow_run_id,
+    read_flow_run,
+    read_states,
+    read_task_runs,
+    task_run_id,
+    wait_until_set,
+)
 
 
 class CustomError(Exception):
@@ -149,34 +161,161 @@ def test_a_run_has_counts_and_times(runner: BaseTaskRunner):
         assert run.created <= run.start_time
 
 
+SCRIPT_OF_A_KILLED_PROCESS = """
+import os, signal
+from core_engine import flow, task
+
+def killed(run_id):
+    print(run_id, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def task_hook(task, task_run, state):
+    killed(task_run.id)
+
+def flow_hook(flow, flow_run, state):
+    killed(flow_run.id)
+
+@task
+def give(x):
+    return x
+
+@task(on_completion=[task_hook])
+def hooked():
+    return 1
+
+@flow(on_completion=[flow_hook])
+def killed_in_its_hook():
+    give(1)
+    return 1
+
+@flow
+def killed_in_the_hook_of_a_task():
+    hooked.submit().wait()
+
+@flow
+def killed_after_wait():
+    killed(give.submit(1).wait().state_details.task_run_id)
+
+@flow
+def killed_after_a_plain_call():
+    killed(give(1, return_state=True).state_details.task_run_id)
+
+@flow
+def quick():
+    return give(1)
+"""
+
+
 @pytest.mark.behaviour("I1", "D3")
-def test_what_a_caller_has_seen_outlasts_a_killed_process(tmp_path: Path):
+@pytest.mark.parametrize(
+    "last_line",
+    [
+        "killed_after_wait()",
+        "killed_after_a_plain_call()",
+        "killed_in_the_hook_of_a_task()",
+        "killed_in_its_hook()",
+        "killed(quick(return_state=True).state_details.flow_run_id)",
+    ],
+)
+def test_what_a_caller_or_a_hook_has_seen_outlasts_a_killed_process(tmp_path: Path, last_line: str):
     script = tmp_path / "killed.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import os, signal
-            from core_engine import flow, task
-
-            @task
-            def give(x):
-                return x
-
-            @flow
-            def seen_then_killed():
-                future = give.submit(1)
-                print(future.wait().state_details.task_run_id, flush=True)
-                os.kill(os.getpid(), signal.SIGKILL)
-
-            seen_then_killed()
-            """
-        )
-    )
+    script.write_text(SCRIPT_OF_A_KILLED_PROCESS + "\n" + last_line + "\n")
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=40, check=False)
 
     assert done.returncode == -9, done.stderr
-    (state_name,) = {one.name for one in read_states(done.stdout.strip())[-1:]}
-    assert state_name == "Completed"
+    assert read_states(done.stdout.strip())[-1].name == "Completed"
+
+
+@pytest.fixture
+def lock() -> Iterator[sqlite3.Connection]:
+    """A connection that can keep every other one from committing: with BEGIN IMMEDIATE, until its rollback."""
+    ask(lambda client: client.read_flow_runs())
+    connection = sqlite3.connect(get_current_settings().database_path, isolation_level=None, check_same_thread=False)
+    yield connection
+    connection.close()
+
+
+@pytest.mark.behaviour("I1", "D3")
+def test_nobody_sees_a_final_state_before_it_is_committed(lock: sqlite3.Connection):
+    hooked = threading.Event()
+
+    def hook(task, task_run, state):
+        hooked.set()
+
+    @task
+    def plain():
+        lock.execute("BEGIN IMMEDIATE")
+        return 1
+
+    @task(on_completion=[hook])
+    def with_hook():
+        lock.execute("BEGIN IMMEDIATE")
+        return 1
+
+    @flow
+    def parent():
+        future = plain.submit()
+        seen_early = future.wait(0.3)
+        lock.rollback()
+        future.wait()
+        other = with_hook.submit()
+        hooked_early = hooked.wait(0.3)
+        lock.rollback()
+        other.wait()
+        return seen_early, hooked_early, hooked.wait(PATIENCE)
+
+    assert parent() == (None, False, True)
+
+
+@pytest.mark.behaviour("I1", "D3")
+def test_a_flow_does_not_return_before_its_final_state_is_committed(lock: sqlite3.Connection):
+    hooked, returned = threading.Event(), threading.Event()
+
+    def hook(flow, flow_run, state):
+        hooked.set()
+
+    @flow(on_completion=[hook])
+    def parent():
+        lock.execute("BEGIN IMMEDIATE")
+        return 1
+
+    def call() -> None:
+        parent()
+        returned.set()
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    early = hooked.wait(0.3), returned.is_set()
+    lock.rollback()
+    thread.join(PATIENCE)
+
+    assert early == (False, False)
+    assert hooked.is_set()
+    assert returned.is_set()
+
+
+@pytest.mark.behaviour("D3")
+def test_downstream_work_may_start_before_its_upstream_is_committed(lock: sqlite3.Connection):
+    started = threading.Event()
+
+    @task
+    def upstream():
+        lock.execute("BEGIN IMMEDIATE")
+        return 1
+
+    @task
+    def downstream(x):
+        started.set()
+        return x
+
+    @flow
+    def parent():
+        future = downstream.submit(upstream.submit())
+        wait_until_set(started)
+        lock.rollback()
+        return future.result()
+
+    assert parent() == 1
 
 
 def test_as_completed_yields_every_future_once(runner: BaseTaskRunner):
@@ -189,10 +328,6 @@ def test_as_completed_yields_every_future_once(runner: BaseTaskRunner):
 
 
 def test_as_completed_yields_in_the_order_of_ending():
-    import threading
-
-    from tests.behaviours.helpers import wait_until_set
-
     release = threading.Event()
 
     @task

@@ -6,7 +6,7 @@ import pytest
 
 from core_engine import flow, tags, task
 from core_engine.task_runners import BaseTaskRunner
-from tests.behaviours.helpers import read_flow_run, read_flow_runs, read_task_run
+from tests.behaviours.helpers import read_flow_run, read_flow_runs, read_task_run, read_task_runs
 
 
 @task(tags={"own"})
@@ -76,6 +76,8 @@ def test_a_task_run_has_the_tasks_own_tags_and_the_current_ones():
 
     assert [read_task_run(one).tags for one in state.result()] == [{"own", "inner", "outer"}] * 2
     assert read_flow_runs(flow_name="child")[0].tags == {"inner", "outer"}
+    (stands_for_child,) = [run for run in read_task_runs(state) if run.is_subflow]
+    assert stands_for_child.tags == {"inner", "outer"}
 
 
 @pytest.mark.behaviour("TAGS-4")

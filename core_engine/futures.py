@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 from uuid import UUID
 
 from core_engine import ids
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from core_engine.schemas.records import TaskRun
     from core_engine.tasks import Task
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+F = TypeVar("F", bound="TaskFuture[Any]")
 
 
-class TaskFuture(Generic[R]):
+class TaskFuture(Generic[R_co]):
     """A handle to a task run that `submit` or `map` made.
 
-    In an async flow the methods of an async task's future return awaitables; otherwise they block and return values.
+    ``wait``, ``result`` and ``get_state`` block and return values; those of an ``AsyncTaskFuture`` return awaitables.
     A future of one run equals another of it.
     """
 
@@ -79,35 +80,34 @@ class TaskFuture(Generic[R]):
             timeout: Seconds; None waits without a limit.
 
         Returns:
-            The final state, or None at the timeout; an awaitable of it if ``asynchronous``.
+            The final state, or None at the timeout.
         """
-        if self.asynchronous:
-            return cast("State | None", self._arrive(timeout))
         return self._wait(timeout)
 
-    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
+    @overload
+    def result(self, timeout: float | None = None, raise_on_failure: Literal[True] = True) -> R_co: ...
+
+    @overload
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R_co | BaseException: ...
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R_co | BaseException:
         """Waits for the run to end and returns its value.
 
         Parameters:
             timeout: Seconds; None waits without a limit.
             raise_on_failure: False returns the exception of a run that did not complete instead of raising it.
 
-        Returns:
-            The value; an awaitable of it if ``asynchronous``.
-
         Raises:
             TimeoutError: The run did not end in time.
             Exception: What the task raised.
         """
-        if self.asynchronous:
-            return cast(R, self._arrive_result(timeout, raise_on_failure))
-        return cast(R, self._value(self._in_time(self._wait(timeout), timeout), raise_on_failure))
+        return cast(R_co, self._value(self._in_time(self._wait(timeout), timeout), raise_on_failure))
 
     def get_state(self) -> State:
-        """Reads the run's current state, which need not be final, from the store; an awaitable if ``asynchronous``."""
+        """Reads the run's current state, which need not be final, from the store."""
         from core_engine.concurrency.waiting import step
 
-        return cast(State, self._read_state() if self.asynchronous else step(self._read_state()))
+        return step(self._read_state())
 
     def cancel(self) -> bool:
         """Asks for the run to be cancelled. A run that has ended stays as it is.
@@ -191,7 +191,34 @@ def _arrived(state: State) -> State:
     return state
 
 
-def as_completed(futures: Iterable[TaskFuture[R]], timeout: float | None = None) -> AsCompleted[R]:
+class AsyncTaskFuture(TaskFuture[R_co]):
+    """The future of an async task in an async flow: ``wait``, ``result`` and ``get_state`` are to be awaited."""
+
+    __slots__ = ()
+
+    def wait(self, timeout: float | None = None) -> Coroutine[Any, Any, State | None]:  # type: ignore[override]
+        return self._arrive(timeout)
+
+    @overload  # type: ignore[override]
+    def result(
+        self, timeout: float | None = None, raise_on_failure: Literal[True] = True
+    ) -> Coroutine[Any, Any, R_co]: ...
+
+    @overload
+    def result(
+        self, timeout: float | None = None, raise_on_failure: bool = True
+    ) -> Coroutine[Any, Any, R_co | BaseException]: ...
+
+    def result(
+        self, timeout: float | None = None, raise_on_failure: bool = True
+    ) -> Coroutine[Any, Any, R_co | BaseException]:
+        return self._arrive_result(timeout, raise_on_failure)
+
+    def get_state(self) -> Coroutine[Any, Any, State]:  # type: ignore[override]
+        return self._read_state()
+
+
+def as_completed(futures: Iterable[F], timeout: float | None = None) -> AsCompleted[F]:
     """Yields futures in the order in which their runs end, with `for` or `async for`.
 
     Parameters:
@@ -204,25 +231,25 @@ def as_completed(futures: Iterable[TaskFuture[R]], timeout: float | None = None)
     return AsCompleted(futures, timeout)
 
 
-class AsCompleted(Generic[R]):
+class AsCompleted(Generic[F]):
     """The iterator that ``as_completed`` returns."""
 
-    def __init__(self, futures: Iterable[TaskFuture[R]], timeout: float | None) -> None:
+    def __init__(self, futures: Iterable[F], timeout: float | None) -> None:
         unique = list(dict.fromkeys(futures))
         self._remaining = len(unique)
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._ended: SimpleQueue[TaskFuture[R]] = SimpleQueue()
+        self._ended: SimpleQueue[F] = SimpleQueue()
         for future in unique:
             future._run_set.durably_ended(future._index).add_callback(self._put(future))
 
-    def _put(self, future: TaskFuture[R]) -> Callable[[], object]:
+    def _put(self, future: F) -> Callable[[], object]:
         return lambda: self._ended.put(future)
 
     def _left(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
-    def __iter__(self) -> Iterator[TaskFuture[R]]:
+    def __iter__(self) -> Iterator[F]:
         while self._remaining:
             try:
                 future = self._ended.get(timeout=self._left())
@@ -231,13 +258,13 @@ class AsCompleted(Generic[R]):
             self._remaining -= 1
             yield future
 
-    async def __aiter__(self) -> AsyncIterator[TaskFuture[R]]:
+    async def __aiter__(self) -> AsyncIterator[F]:
         from core_engine.concurrency.waiting import run_blocking
 
         iterator = iter(self)
         end = object()
         while (future := await run_blocking(next, iterator, end)) is not end:
-            yield cast("TaskFuture[R]", future)
+            yield cast(F, future)
 
 
 def resolve_futures_to_states(expr: Any) -> Any:

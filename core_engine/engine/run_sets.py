@@ -237,9 +237,10 @@ class RunSet:
 
     def futures(self) -> list[TaskFuture[Any]]:
         """Returns a future for each run."""
-        from core_engine.futures import TaskFuture
+        from core_engine.futures import AsyncTaskFuture, TaskFuture
 
-        return [TaskFuture(self, index) for index in range(self.group.count)]
+        kind = AsyncTaskFuture if self.asynchronous else TaskFuture
+        return [kind(self, index) for index in range(self.group.count)]
 
     def task_run(self, index: int) -> TaskRun:
         """Returns the record of one run, as far as memory has it."""

@@ -155,7 +155,7 @@ async def create_task_run_future(
         task_inputs={**inputs_by_parameter(parameters, wait_for), **(extra_task_inputs or {})},
         is_map=False,
     )
-    future: TaskFuture[Any] = TaskFuture(run_set, 0)
+    (future,) = run_set.futures()
     await create_task_run_then_submit(run_set, flow_run_context, task_runner)
     return future
 

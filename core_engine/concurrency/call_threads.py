@@ -28,7 +28,7 @@ class CallThreads:
     """A queue of blocks of calls and the threads that work on it.
 
     ``_lock`` guards the queue's ends and the number of threads: it prevents that a thread leaves while a block is
-    added that nobody else would see. ``_taken`` is counted without it; an approximate count is enough.
+    added that nobody else would see. ``_ended`` is counted without it; an approximate count is enough.
 
     Parameters:
         max_workers: The largest number of threads.
@@ -41,8 +41,8 @@ class CallThreads:
         self._workers = 0
         self._free_names: list[int] = []
         self._names = 0
-        self._taken = 0
-        self._taken_before = 0
+        self._ended = 0
+        self._ended_before = 0
         self._looking = False
         self._no_workers = Latch()
         self._no_workers.set()
@@ -59,7 +59,7 @@ class CallThreads:
         if start:
             _threads.run(self._work)
         if look:
-            self._taken_before = self._taken
+            self._ended_before = self._ended
             engine_loop().call_later(LOOK_SECONDS, self._look)
 
     def all_done(self) -> Latch:
@@ -76,8 +76,8 @@ class CallThreads:
             if call is None and self._leave(name):
                 return
             if call is not None:
-                self._taken += 1
                 call.run(worker)
+                self._ended += 1
 
     def _take(self) -> TaskCall | None:
         while self._blocks:
@@ -128,11 +128,11 @@ class CallThreads:
         engine_loop().call_later(LOOK_SECONDS, self._look)
 
     def _wanted(self) -> int:
-        moved, self._taken_before = self._taken - self._taken_before, self._taken
+        ended, self._ended_before = self._ended - self._ended_before, self._ended
         workers = max(1, self._workers)
-        if moved == 0:
+        if ended == 0:
             return min(self._max_workers, workers * 2)
-        seconds_each = workers * LOOK_SECONDS / moved
+        seconds_each = workers * LOOK_SECONDS / ended
         if seconds_each > 0.001:
             return min(self._max_workers, workers + max(1, workers // 2))
         if seconds_each > 0.0002:

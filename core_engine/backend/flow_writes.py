@@ -21,7 +21,8 @@ from core_engine.backend.encoding import (
 )
 from core_engine.backend.entries import FlowRunChanged, FlowRunCreated
 from core_engine.backend.folding import FlowEntry
-from core_engine.backend.statements import ManyRows, storable
+from core_engine.backend.sql import INSERT_FILES
+from core_engine.backend.statements import storable
 from core_engine.schemas.records import FlowRun
 from core_engine.schemas.states import State
 
@@ -51,9 +52,6 @@ _INSERT_STATE = (
     "(flow_key, ordinal, execution, seq, id, type, name, message, time, data, details) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-
-INSERT_FILES = ManyRows("INSERT OR IGNORE INTO result_file (flow_key, file) VALUES {rows}", columns=2)
-"""Says which stored results a flow run refers to: rows of (flow key, ``encoding.file_column``)."""
 
 
 class FlowKeys:

@@ -101,7 +101,7 @@ def follows(entry: TaskRunChanged, earlier: TaskRunChanged) -> bool:
     """Returns whether `entry` may change a run that `earlier` brought to its state.
 
     A resent or overtaken entry may not; nor may one of an older execution, nor one that leaves a final state without
-    opening an execution (D1). ``writes.ACCEPTS`` says the same to the database.
+    opening an execution (D1). ``sql.ACCEPTS`` says the same to the database.
     """
     if entry.execution != earlier.execution:
         return entry.execution > earlier.execution

@@ -10,7 +10,7 @@ from core_engine import ids
 from core_engine.backend import requests
 from core_engine.backend.connections import writing
 from core_engine.backend.encoding import CRASHED_CODE, FIRST_FINAL_CODE
-from core_engine.backend.writes import COPY_TO_PAST, IS_IMPLIED
+from core_engine.backend.sql import COPY_TO_PAST, IS_IMPLIED
 
 IsFree = Callable[[str], bool]
 
@@ -69,6 +69,12 @@ def _crash_flow_run(
 
 def _crash_task_runs(db: sqlite3.Connection, key: int, seq: int, now: float) -> None:
     """Crashes the task runs that had begun. Children that never left Pending stay so: nothing happened to them."""
+    # Which ones is not counted: who reads events looks at all groups.
+    db.execute(
+        "INSERT INTO flow_commit (flow_key, seq, runs, first_group, last_group, first_idx, last_idx) "
+        "VALUES (?, ?, 1, 0, (SELECT next_key FROM counter), 0, 0)",
+        (key, seq),
+    )
     db.execute(f"{COPY_TO_PAST} FROM task_run WHERE {_OF_FLOW} AND NOT {IS_IMPLIED}", (key,))
     db.execute(
         "UPDATE task_run SET ordinal = ordinal + 1, start_seq = coalesce(start_seq, seq), seq = ?, "

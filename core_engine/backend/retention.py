@@ -137,6 +137,7 @@ def _sweep(db: sqlite3.Connection, older_than: float) -> None:
         with writing(db):
             if not _delete_piece(db, row[0]):
                 db.execute("DELETE FROM task WHERE flow_key = ?", row)
+                db.execute("DELETE FROM flow_commit WHERE flow_key = ?", row)
                 db.execute("DELETE FROM task_run_group WHERE flow_key = ?", row)
                 db.execute("DELETE FROM deleted_flow_run WHERE key = ?", row)
 

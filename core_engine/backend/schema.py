@@ -6,7 +6,8 @@ an insert touches one b-tree: rows of a flow run lie together by their primary k
 - A *group* of task runs stands once. A child has no row until it first leaves Pending.
 - ``task_run`` holds a child's current state; ``past_state`` those that it has left, except two that follow from the
   rest: ordinal 1, Pending since the group was created, and ordinal 2, a plain Running since ``start_time``.
-- ``seq`` numbers commits over the whole store, and is what events are ordered by.
+- ``seq`` numbers commits over the whole store, and is what events are ordered by. ``flow_commit`` says where to look
+  for the task runs that a commit changed: in groups from first to last, and where it was one group, at which indexes.
 - ``result_file`` says which flow runs refer to a stored result, so that deleting knows the last reference.
 - Times are seconds since the epoch. Types of states are the numbers of ``encoding.TYPE_CODES``: final ones from 5 on.
 """
@@ -136,6 +137,18 @@ TABLES = (
         total_run_time REAL NOT NULL,
         worker TEXT,
         PRIMARY KEY (group_key, idx)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE flow_commit (
+        flow_key INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        runs INTEGER NOT NULL,
+        first_group INTEGER NOT NULL,
+        last_group INTEGER NOT NULL,
+        first_idx INTEGER NOT NULL,
+        last_idx INTEGER NOT NULL,
+        PRIMARY KEY (flow_key, seq)
     ) WITHOUT ROWID
     """,
     """

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from core_engine.backend import (
     cache_reads,
+    events,
     flow_reads,
     history,
     leases,
@@ -172,7 +173,7 @@ class SqliteStore:
 
     def read_events(self, flow_run_id: UUID, after: str | None = None, limit: int | None = None) -> list[Event]:
         with self._pool.reading() as db:
-            return history.read_events(db, flow_run_id, after, limit)
+            return events.read_events(db, flow_run_id, after, limit)
 
     def read_logs(
         self,

@@ -1,7 +1,7 @@
 """From a folded batch to rows, in one transaction.
 
-A resent, late or refused entry changes nothing: ``ACCEPTS`` and ``flow_writes`` hold that, so that invariants I2 and
-I9 do not rest on the sender.
+A resent, late or refused entry changes nothing: ``sql.ACCEPTS`` and ``flow_writes`` hold that, so that invariants
+I2 and I9 do not rest on the sender.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from uuid import UUID
 
 from core_engine.backend.connections import begin_writing, roll_back
 from core_engine.backend.encoding import (
-    FIRST_FINAL_CODE,
-    RUNNING_CODE,
     TYPE_CODES,
     data_column,
     details_column,
@@ -27,117 +25,26 @@ from core_engine.backend.encoding import (
     to_json,
 )
 from core_engine.backend.entries import CacheStored, Entry, TaskRunChanged, TaskRunUpdated
-from core_engine.backend.flow_writes import INSERT_FILES, FlowKeys, write_flow_entries
+from core_engine.backend.flow_writes import FlowKeys, write_flow_entries
 from core_engine.backend.folding import Batch, fold
-from core_engine.backend.statements import ManyRows
+from core_engine.backend.sql import (
+    DROP_OUTLIVED,
+    INSERT_CACHED,
+    INSERT_COMMITS,
+    INSERT_FILES,
+    INSERT_GROUPS,
+    INSERT_LOGS,
+    INSERT_PAST,
+    INSERT_TASKS,
+    KEEP_PAST,
+    UPSERT_EXTRAS,
+    UPSERT_RUNS,
+)
 from core_engine.exceptions import StoreError
 from core_engine.logging.records import LogEntry
 from core_engine.results.records import PersistedResult
 from core_engine.schemas.records import TaskRunGroup
 from core_engine.schemas.states import DEFAULT_NAMES
-
-_STATE_COLUMNS = "state_type, state_name, state_message, state_time, state_data, state_details"
-_RUN_COLUMNS = (
-    f"group_key, idx, ordinal, execution, seq, {_STATE_COLUMNS}, "
-    "run_count, flow_run_count, start_time, end_time, total_run_time, worker"
-)
-_PAST_COLUMNS = "group_key, idx, ordinal, execution, seq, type, name, message, time, data, details"
-
-# Whether the row `task_run` of a run may be changed to an entry with this ordinal and execution: ``folding.follows``.
-ACCEPTS = (
-    "{ordinal} > task_run.ordinal AND ({execution} > task_run.execution"
-    f" OR ({{execution}} = task_run.execution AND task_run.state_type < {FIRST_FINAL_CODE}))"
-)
-
-_UPSERT_RUNS = ManyRows(
-    f"INSERT INTO task_run ({_RUN_COLUMNS}) VALUES {{rows}} ON CONFLICT (group_key, idx) DO UPDATE SET "
-    # The commit in which the run started is kept: a plain Running is told from it.
-    "start_seq = coalesce(task_run.start_seq, task_run.seq), "
-    + ", ".join(f"{column} = excluded.{column}" for column in _RUN_COLUMNS.split(", ")[2:])
-    + " WHERE "
-    + ACCEPTS.format(ordinal="excluded.ordinal", execution="excluded.execution"),
-    columns=17,
-)
-
-IS_IMPLIED = (
-    f"(task_run.ordinal = 2 AND state_type = {RUNNING_CODE} AND state_time = start_time"
-    " AND state_name IS NULL AND state_message IS NULL AND state_data IS NULL AND state_details IS NULL)"
-)
-"""Whether the state in a row of ``task_run`` is the plain first Running that reading puts back."""
-
-COPY_TO_PAST = (
-    f"INSERT OR IGNORE INTO past_state ({_PAST_COLUMNS}) SELECT task_run.group_key, task_run.idx, task_run.ordinal, "
-    "task_run.execution, task_run.seq, state_type, state_name, state_message, coalesce(state_time, end_time), "
-    "state_data, state_details"
-)
-"""Keeps the state in a row of ``task_run`` that is about to be left."""
-
-_KEEP_PAST = ManyRows(
-    "WITH coming (group_key, idx, ordinal, execution) AS (VALUES {rows}) "
-    f"{COPY_TO_PAST} FROM coming CROSS JOIN task_run "
-    "ON task_run.group_key = coming.group_key AND task_run.idx = coming.idx "
-    f"WHERE {ACCEPTS.format(ordinal='coming.ordinal', execution='coming.execution')} AND NOT {IS_IMPLIED}",
-    columns=4,
-)
-
-# A state that was entered and left within the batch, unless its run has gone on without it already.
-_INSERT_PAST = ManyRows(
-    f"""
-    WITH left_state ({_PAST_COLUMNS}) AS (VALUES {{rows}})
-    INSERT OR IGNORE INTO past_state ({_PAST_COLUMNS}) SELECT {_PAST_COLUMNS} FROM left_state
-    WHERE NOT EXISTS (
-        SELECT 1 FROM task_run
-        WHERE task_run.group_key = left_state.group_key AND task_run.idx = left_state.idx AND (
-            task_run.ordinal > left_state.ordinal OR task_run.execution > left_state.execution
-            OR (task_run.ordinal < left_state.ordinal AND task_run.execution = left_state.execution
-                AND task_run.state_type >= {FIRST_FINAL_CODE})
-        )
-    )
-    """,
-    columns=11,
-)
-
-_INSERT_TASKS = ManyRows(
-    "INSERT INTO task (key, flow_key, task_key, name, version, tags, policy) VALUES {rows}", columns=7
-)
-
-_INSERT_GROUPS = ManyRows(
-    "INSERT INTO task_run_group "
-    "(flow_key, task, first_index, key, prefix, count, seq, is_map, kind, created, task_inputs) "
-    "VALUES {rows} ON CONFLICT (prefix) DO NOTHING",
-    columns=11,
-)
-
-_UPSERT_EXTRAS = ManyRows(
-    "INSERT INTO task_run_extra (group_key, idx, name, task_inputs, child_flow_run_id) VALUES {rows} "
-    "ON CONFLICT (group_key, idx) DO UPDATE SET name = coalesce(excluded.name, name), "
-    "task_inputs = coalesce(excluded.task_inputs, task_inputs), "
-    "child_flow_run_id = coalesce(excluded.child_flow_run_id, child_flow_run_id)",
-    columns=5,
-)
-
-_INSERT_LOGS = ManyRows(
-    "INSERT INTO log (flow_key, cursor, flow_run_id, task_run_id, name, level, time, message, worker) VALUES {rows}",
-    columns=9,
-)
-
-# An entry that the new one outlives will never be the newest valid one again.
-_DROP_OUTLIVED = ManyRows(
-    """
-    WITH coming (key, time, expires) AS (VALUES {rows})
-    DELETE FROM cache_entry WHERE (key, number) IN (
-        SELECT old.key, old.number FROM coming CROSS JOIN cache_entry AS old ON old.key = coming.key
-        WHERE old.time <= coming.time AND (coming.expires IS NULL OR old.expires <= coming.expires)
-    )
-    """,
-    columns=3,
-)
-
-_INSERT_CACHED = ManyRows(
-    "INSERT INTO cache_entry "
-    "(key, number, expires, flow_key, flow_run_id, state_id, name, message, time, data, details) VALUES {rows}",
-    columns=11,
-)
 
 
 class BatchWriter:
@@ -222,8 +129,8 @@ class BatchWriter:
             )
             group.key = key
         if tasks:
-            _INSERT_TASKS.execute(self._db, tasks)
-        if _INSERT_GROUPS.execute(self._db, rows) != len(rows):
+            INSERT_TASKS.execute(self._db, tasks)
+        if INSERT_GROUPS.execute(self._db, rows) != len(rows):
             # Some were recorded before, by this or another process: theirs are the keys that count.
             for group in groups:
                 group.key = self._find_group(group)
@@ -295,14 +202,32 @@ class BatchWriter:
                     )
                 )
         if batch.known:
-            _KEEP_PAST.execute(self._db, [self._coming(batch, group, index) for group, index in batch.known])
+            KEEP_PAST.execute(self._db, [self._coming(batch, group, index) for group, index in batch.known])
         if batch.left:
-            _INSERT_PAST.execute(self._db, [self._past_row(entry, seq) for entry in batch.left])
-        _UPSERT_RUNS.execute(self._db, rows)
+            INSERT_PAST.execute(self._db, [self._past_row(entry, seq) for entry in batch.left])
+        UPSERT_RUNS.execute(self._db, rows)
+        INSERT_COMMITS.execute(self._db, self._commit_rows(batch, seq))
         if files:
             INSERT_FILES.execute(
                 self._db, [(self._flow_keys.of(flow_run_id) or 0, file) for flow_run_id, file in files]
             )
+
+    def _commit_rows(self, batch: Batch, seq: int) -> list[tuple[Any, ...]]:
+        """Returns for each flow run where its task runs lie that the batch changed."""
+        found: dict[int, tuple[int, int, int, int, int]] = {}
+        for group, entries in batch.runs.items():
+            flow_key = self._flow_keys.of(group.flow_run_id) or 0
+            key = self._group_key(group)
+            lowest, highest = min(entries), max(entries)
+            runs, first_group, last_group, first, last = found.get(flow_key, (0, key, key, lowest, highest))
+            found[flow_key] = (
+                runs + len(entries),
+                min(first_group, key),
+                max(last_group, key),
+                min(first, lowest),
+                max(last, highest),
+            )
+        return [(flow_key, seq, *where) for flow_key, where in found.items()]
 
     def _coming(self, batch: Batch, group: TaskRunGroup, index: int) -> tuple[Any, ...]:
         entry = batch.runs[group][index]
@@ -339,15 +264,15 @@ class BatchWriter:
                     None if child is None else child.bytes,
                 )
             )
-        _UPSERT_EXTRAS.execute(self._db, rows)
+        UPSERT_EXTRAS.execute(self._db, rows)
 
     def _write_cached(self, entries: list[CacheStored], next_key: count[int]) -> None:
         # Of several for one key the last counts; one that is past when it is made never does (CACHE-5).
         newest = {entry.key: entry for entry in entries if entry.expires is None or entry.expires > entry.state._time}
         if newest:
             coming = [(key, entry.state._time, entry.expires) for key, entry in newest.items()]
-            _DROP_OUTLIVED.execute(self._db, coming)
-            _INSERT_CACHED.execute(self._db, [self._cached_row(entry, next(next_key)) for entry in newest.values()])
+            DROP_OUTLIVED.execute(self._db, coming)
+            INSERT_CACHED.execute(self._db, [self._cached_row(entry, next(next_key)) for entry in newest.values()])
 
     def _cached_row(self, entry: CacheStored, number: int) -> tuple[Any, ...]:
         state = entry.state
@@ -389,4 +314,4 @@ class BatchWriter:
                     worker,
                 )
             )
-        _INSERT_LOGS.execute(self._db, rows)
+        INSERT_LOGS.execute(self._db, rows)

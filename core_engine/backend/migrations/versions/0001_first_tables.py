@@ -168,6 +168,18 @@ def _create_task_runs() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "flow_commit",
+        _required("flow_key", sa.Integer),
+        _required("seq", sa.Integer),
+        _required("runs", sa.Integer),
+        _required("first_group", sa.Integer),
+        _required("last_group", sa.Integer),
+        _required("first_idx", sa.Integer),
+        _required("last_idx", sa.Integer),
+        _key("flow_key", "seq"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "past_state",
         _required("group_key", sa.Integer),
         _required("idx", sa.Integer),

@@ -1,5 +1,6 @@
 """What is recorded of a run, and that a reader sees it: D3, D4, D5, D10 and the invariants behind them."""
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -292,6 +293,29 @@ def test_a_flow_does_not_return_before_its_final_state_is_committed(lock: sqlite
     assert early == (False, False)
     assert hooked.is_set()
     assert returned.is_set()
+
+
+@pytest.mark.behaviour("I9")
+def test_what_happens_after_the_end_of_a_task_run_does_not_change_its_state():
+    def hook(task, task_run, state):
+        raise SystemExit
+
+    @task(on_completion=[hook])
+    def hooked():
+        return 1
+
+    @flow
+    def parent():
+        hooked.submit()
+        return 1
+
+    with contextlib.suppress(SystemExit):
+        parent()
+
+    (flow_run,) = ask(lambda client: client.read_flow_runs())
+    (task_run,) = read_task_runs(flow_run.id)
+    assert task_run.state_name == "Completed"
+    assert [state.name for state in read_states(task_run.id)] == ["Pending", "Running", "Completed"]
 
 
 @pytest.mark.behaviour("D3")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from core_engine.definitions import (
     NOT_SET,
@@ -21,16 +21,13 @@ from core_engine.definitions import (
 )
 from core_engine.map_options import MapOptions
 from core_engine.schemas.records import TaskPolicy
+from core_engine.task_methods import P, R_co, TaskMethods
 from core_engine.utilities.callables import CallSignature, callable_name
 
 if TYPE_CHECKING:
     from core_engine.context import TaskRunContext
-    from core_engine.futures import TaskFuture
-    from core_engine.schemas.states import State
 
-P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T")
 
 MOST_RETRY_DELAYS = 50
 
@@ -63,7 +60,7 @@ def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
     return delays
 
 
-class Task(Generic[P, R]):
+class Task(TaskMethods[P, R_co]):
     """A function with a policy; calls of it inside a flow are orchestrated task runs.
 
     Parameters:
@@ -98,7 +95,7 @@ class Task(Generic[P, R]):
 
     def __init__(
         self,
-        fn: Callable[P, R],
+        fn: Callable[P, R_co],
         name: str | None = None,
         description: str | None = None,
         tags: Iterable[str] | None = None,
@@ -131,7 +128,7 @@ class Task(Generic[P, R]):
         self.isasync = is_async(fn)
         self.signature = CallSignature.of(fn)
         self.signature.check_reserved_names()
-        self.name = name or callable_name(fn)
+        self.name: str = name or callable_name(fn)
         self.description = description or _docstring(fn)
         self.task_key = _task_key(fn)
         self.tags = set(tags or ())
@@ -139,7 +136,7 @@ class Task(Generic[P, R]):
         self.cache_key_fn = cache_key_fn
         self.cache_expiration = cache_expiration
         self.task_run_name = task_run_name
-        self.retries = _default(retries, "task_default_retries")
+        self.retries: int = _default(retries, "task_default_retries")
         self.retry_delay_seconds = _delays(
             _default(retry_delay_seconds, "task_default_retry_delay_seconds"), self.retries
         )
@@ -203,7 +200,7 @@ class Task(Generic[P, R]):
         on_failure: list[Callable[..., Any]] | None = NOT_SET,
         viz_return_value: Any = NOT_SET,
         map_options: MapOptions | None = NOT_SET,
-    ) -> Task[P, R]:
+    ) -> Task[P, R_co]:
         """Returns a new task of the same function. Options that are not given keep their value; the parameters are
         those of Task, without the version."""
         return Task(
@@ -222,9 +219,8 @@ class Task(Generic[P, R]):
             result_storage=given(result_storage, self.result_storage),
             result_storage_key=given(result_storage_key, self.result_storage_key),
             result_serializer=given(result_serializer, self.result_serializer),
-            cache_result_in_memory=cast(
-                bool,
-                self.cache_result_in_memory if cache_result_in_memory in (NOT_SET, None) else cache_result_in_memory,
+            cache_result_in_memory=(
+                self.cache_result_in_memory if cache_result_in_memory in (NOT_SET, None) else cache_result_in_memory
             ),
             timeout_seconds=given(timeout_seconds, self.timeout_seconds),
             log_prints=given(log_prints, self.log_prints),
@@ -234,104 +230,6 @@ class Task(Generic[P, R]):
             viz_return_value=given(viz_return_value, self.viz_return_value),
             map_options=given(map_options, self.map_options),
         )
-
-    # How a task is used -----------------------------------------------------------------------------------------------
-
-    @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
-
-    @overload
-    def __call__(
-        self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
-    ) -> State: ...
-
-    @overload
-    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
-
-    def __call__(
-        self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
-    ) -> Any:
-        """Runs the task now, in the flow's process, and returns its result (`return_state`: its final State).
-
-        Parameters:
-            wait_for: Upstreams without data, which must complete first; None: none.
-
-        Raises:
-            RuntimeError: Outside a flow, or inside a task.
-            ParameterBindError: The arguments do not fit the function.
-            Exception: What the task failed with, unless `return_state`.
-        """
-        return self._enter(args, kwargs, wait_for, "state" if return_state else "result", immediately=True)
-
-    def _run(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
-        """The old spelling of a call with ``return_state=True``."""
-        return self._enter(args, kwargs, wait_for, "state", immediately=True)
-
-    @overload
-    def submit(self: Task[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> Awaitable[TaskFuture[T]]: ...
-
-    @overload
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> TaskFuture[R]: ...
-
-    @overload
-    def submit(
-        self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
-    ) -> State: ...
-
-    @overload
-    def submit(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> TaskFuture[R]: ...
-
-    def submit(
-        self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
-    ) -> Any:
-        """Submits a run to the flow's task runner and returns its TaskFuture at once.
-
-        With `return_state` it waits and returns the final State. Otherwise as a call.
-        """
-        return self._enter(args, kwargs, wait_for, "state" if return_state else "future")
-
-    @overload
-    def map(
-        self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
-    ) -> list[State]: ...
-
-    @overload
-    def map(
-        self: Task[Concatenate[Any, ...], Awaitable[T]], *args: Any, **kwargs: Any
-    ) -> Awaitable[list[TaskFuture[T]]]: ...
-
-    @overload
-    def map(self, *args: Any, **kwargs: Any) -> list[TaskFuture[R]]: ...
-
-    def map(self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
-        """Submits one run for each position of the iterable arguments, in step, and returns their futures in order.
-
-        What is no iterable, text, or wrapped in ``unmapped(...)`` is the same for every run.
-
-        Raises:
-            MappingMissingIterable: No argument is iterable.
-            MappingLengthMismatch: The iterables have different lengths.
-        """
-        return self._enter(args, kwargs, wait_for, "state" if return_state else "future", mapped=True)
-
-    def stream(self, iterable: Any, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
-        """Runs the task for each item of `iterable`, read in a window, and yields the futures as their runs have ended.
-
-        The lazy form of `map`: the input may be endless, and what is held does not grow with it as long as the caller
-        keeps no futures. Leaving the loop early stops reading and cancels what is in flight.
-
-        Parameters:
-            iterable: The values of the task's first parameter; async iterables for an async task in an async flow.
-            args, kwargs: The other arguments, the same for every run.
-            wait_for: Upstreams without data, which must complete first; None: none.
-
-        Returns:
-            An iterator of TaskFuture, in the order of the input or as completed (``MapOptions.ordered``); an async
-            iterator for an async task in an async flow.
-        """
-        from core_engine.engine.streams import stream
-
-        return stream(self, iterable, args, kwargs, wait_for)
 
     def _enter(
         self,
@@ -352,6 +250,13 @@ class Task(Generic[P, R]):
             task_runner=local_task_runner if immediately else None,
             mapped=mapped,
         )
+
+    def _stream(
+        self, iterable: Any, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None
+    ) -> Any:
+        from core_engine.engine.streams import stream
+
+        return stream(self, iterable, args, kwargs, wait_for)
 
     def __repr__(self) -> str:
         return f"Task({self.name!r})"

@@ -44,7 +44,9 @@ class _Stream:
         self._shared = shared
         self._wait_for = wait_for
         self._inputs = inputs_by_parameter(shared, wait_for)
-        self._key = f"{task.task_key}#stream-{context.run.reserve(f'{task.task_key}#stream', 1)}"
+        assert context.run is not None
+        self._flow_run = context.run
+        self._key = f"{task.task_key}#stream-{self._flow_run.reserve(f'{task.task_key}#stream', 1)}"
         self._ordered = options.ordered
         self._window = options.window or DEFAULT_WINDOW
         self.chunk_size = max(1, min(256, self._window // 4))
@@ -107,7 +109,7 @@ class _Stream:
         """The caller is gone: what is in flight is cancelled, what has not started never starts."""
         run_sets: dict[int, RunSet] = {id(future._run_set): future._run_set for future in self._read}
         if not self._ordered:
-            run_sets |= {id(run_set): run_set for run_set in self._context.run.open_sets() if self._is_mine(run_set)}
+            run_sets |= {id(run_set): run_set for run_set in self._flow_run.open_sets() if self._is_mine(run_set)}
         for run_set in run_sets.values():
             run_set.closed = run_set.closed or "The stream was left before this run started."
             end_rest(run_set, cancel_running=True)

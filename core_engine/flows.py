@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Never, ParamSpec, Self, TypeVar, cast, overload
 
 from core_engine.definitions import (
     NOT_SET,
@@ -28,14 +28,16 @@ if TYPE_CHECKING:
     from core_engine.task_runners import BaseTaskRunner
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 __all__ = ["Flow", "flow", "load_flow_from_entrypoint", "load_flow_from_script", "load_flows_from_script"]
 
 _definitions = Definitions("flow")
 
 
-class Flow(Generic[P, R]):
+class Flow(Generic[P, R_co]):
     """A function that is orchestrated as a whole: each call is a flow run.
 
     Parameters:
@@ -63,7 +65,7 @@ class Flow(Generic[P, R]):
 
     def __init__(
         self,
-        fn: Callable[P, R],
+        fn: Callable[P, R_co],
         name: str | None = None,
         version: str | None = None,
         flow_run_name: Callable[[], str] | str | None = None,
@@ -97,7 +99,7 @@ class Flow(Generic[P, R]):
         self.signature = CallSignature.of(fn)
         self.signature.check_reserved_names()
         self._given_name = name
-        self.name = name or callable_name(fn).replace("_", "-")
+        self.name: str = name or callable_name(fn).replace("_", "-")
         self.flow_run_name = flow_run_name
         self.version = version or _file_version(fn)
         self.description = description or (inspect.getdoc(fn) if getattr(fn, "__doc__", None) else None)
@@ -168,7 +170,7 @@ class Flow(Generic[P, R]):
         on_failure: list[Callable[..., Any]] | None = NOT_SET,
         on_cancellation: list[Callable[..., Any]] | None = NOT_SET,
         on_crashed: list[Callable[..., Any]] | None = NOT_SET,
-    ) -> Flow[P, R]:
+    ) -> Flow[P, R_co]:
         """Returns a new flow of the same function. Options that are not given keep their value."""
         return Flow(
             self.fn,
@@ -180,15 +182,14 @@ class Flow(Generic[P, R]):
             task_runner=given(task_runner, self.task_runner) or self.task_runner,
             description=given(description, self.description),
             timeout_seconds=given(timeout_seconds, self.timeout_seconds),
-            validate_parameters=cast(
-                bool, self.should_validate_parameters if validate_parameters in (NOT_SET, None) else validate_parameters
+            validate_parameters=(
+                self.should_validate_parameters if validate_parameters in (NOT_SET, None) else validate_parameters
             ),
             persist_result=given(persist_result, self.persist_result),
             result_storage=given(result_storage, self.result_storage),
             result_serializer=given(result_serializer, self.result_serializer),
-            cache_result_in_memory=cast(
-                bool,
-                self.cache_result_in_memory if cache_result_in_memory in (NOT_SET, None) else cache_result_in_memory,
+            cache_result_in_memory=(
+                self.cache_result_in_memory if cache_result_in_memory in (NOT_SET, None) else cache_result_in_memory
             ),
             log_prints=given(log_prints, self.log_prints),
             on_completion=given(on_completion, self.on_completion),
@@ -197,8 +198,19 @@ class Flow(Generic[P, R]):
             on_crashed=given(on_crashed, self.on_crashed),
         )
 
+    # Of the overloads, first those that return states, then the function's own parameters, then futures in their place.
+
     @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    def __call__(self: Flow[..., Never], *args: Any, return_state: Literal[True], **kwargs: Any) -> Any: ...
+
+    @overload
+    def __call__(
+        self: Flow[..., Coroutine[Any, Any, Any]],
+        *args: Any,
+        return_state: Literal[True],
+        wait_for: Iterable[Any] | None = ...,
+        **kwargs: Any,
+    ) -> Coroutine[Any, Any, State]: ...
 
     @overload
     def __call__(
@@ -206,11 +218,14 @@ class Flow(Generic[P, R]):
     ) -> State: ...
 
     @overload
-    def __call__(self, *args: Any, wait_for: Iterable[Any] | None, **kwargs: Any) -> R: ...
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
+    @overload
     def __call__(
-        self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
-    ) -> Any:
+        self, *args: Any, return_state: Literal[False] = ..., wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> R_co: ...
+
+    def __call__(self, *args: Any, return_state: Any = False, wait_for: Any = None, **kwargs: Any) -> Any:
         """Runs the flow and returns its result (`return_state`: its final State).
 
         Parameters:
@@ -227,6 +242,17 @@ class Flow(Generic[P, R]):
         """
         return self._enter(args, kwargs, wait_for, "state" if return_state else "result")
 
+    @overload
+    def _run(self: Flow[..., Never], *args: Any, **kwargs: Any) -> Any: ...
+
+    @overload
+    def _run(
+        self: Flow[..., Coroutine[Any, Any, Any]], *args: Any, wait_for: Iterable[Any] | None = ..., **kwargs: Any
+    ) -> Coroutine[Any, Any, State]: ...
+
+    @overload
+    def _run(self, *args: Any, wait_for: Iterable[Any] | None = ..., **kwargs: Any) -> State: ...
+
     def _run(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
         """The old spelling of a call with ``return_state=True``."""
         return self._enter(args, kwargs, wait_for, "state")
@@ -238,12 +264,17 @@ class Flow(Generic[P, R]):
             self, self.signature.bind(args, kwargs), wait_for=wait_for, return_type=return_type
         )
 
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self: Flow[Concatenate[Any, Q], R], instance: object, owner: type | None = None) -> Flow[Q, R]: ...
+
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """A flow that is made of a method is bound like one."""
         if instance is None:
             return self
-        bound = self.fn.__get__(instance, owner)  # type: ignore[attr-defined]
-        return _with_function(self, bound)
+        return _with_function(self, self.fn.__get__(instance, owner))
 
     def __repr__(self) -> str:
         return f"Flow({self.name!r})"

@@ -8,9 +8,10 @@ from uuid import UUID
 
 from core_engine import ids
 from core_engine.backend import requests
-from core_engine.backend.connections import writing
+from core_engine.backend.connections import WriteConnection
 from core_engine.backend.encoding import CRASHED_CODE, FIRST_FINAL_CODE
 from core_engine.backend.sql import COPY_TO_PAST, IS_IMPLIED
+from core_engine.backend.transactions import writing
 
 IsFree = Callable[[str], bool]
 
@@ -21,7 +22,7 @@ _UNFINISHED = f"state_type < {FIRST_FINAL_CODE}"
 _OF_FLOW = f"group_key IN (SELECT key FROM task_run_group WHERE flow_key = ?) AND {_UNFINISHED}"
 
 
-def reconcile(db: sqlite3.Connection, now: float, is_free: IsFree) -> list[UUID]:
+def reconcile(db: WriteConnection, now: float, is_free: IsFree) -> list[UUID]:
     """See ``Store.reconcile``."""
     owners = db.execute(
         f"SELECT owner FROM flow_run WHERE owner IS NOT NULL AND {_UNFINISHED} UNION SELECT owner FROM slot"

@@ -158,13 +158,13 @@ class Task(TaskMethods[P, R_co]):
     def policy(self) -> TaskPolicy:
         """What the rules of orchestration need to know."""
         delays = self.retry_delay_seconds
-        return TaskPolicy(
-            retries=self.retries,
-            retry_delays=tuple(delays) if isinstance(delays, list) else (delays,),
-            retry_jitter_factor=self.retry_jitter_factor,
-            timeout_seconds=self.timeout_seconds,
-            refresh_cache=self._refreshes(),
-            cache_expiration_seconds=None if self.cache_expiration is None else self.cache_expiration.total_seconds(),
+        return _policy(
+            self.retries,
+            tuple(delays) if isinstance(delays, list) else (delays,),
+            self.retry_jitter_factor,
+            self.timeout_seconds,
+            self._refreshes(),
+            None if self.cache_expiration is None else self.cache_expiration.total_seconds(),
         )
 
     def _refreshes(self) -> bool:
@@ -260,6 +260,10 @@ class Task(TaskMethods[P, R_co]):
 
     def __repr__(self) -> str:
         return f"Task({self.name!r})"
+
+
+# Equal policies are one object: a flow run keeps the policy of each of its task runs.
+_policy = functools.lru_cache(maxsize=1024)(TaskPolicy)
 
 
 def _default(value: Any, setting: str) -> Any:

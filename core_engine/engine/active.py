@@ -131,7 +131,7 @@ def task_run_record(
         task_version=group.task_version,
         tags=set(group.tags),
         state=state or group.first_state(index),
-        task_inputs={**group.task_inputs, **(task_inputs or {})},
+        task_inputs={key: list(found) for key, found in {**group.task_inputs, **(task_inputs or {})}.items()},
         policy=group.policy,
         created=_moment(group.created),
         expected_start_time=_moment(group.created),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core_engine import clock
@@ -16,9 +16,11 @@ from core_engine.engine.slots import SlotGate
 
 if TYPE_CHECKING:
     from core_engine.engine.run_sets import RunSet
+    from core_engine.futures import TaskFuture
+    from core_engine.task_runners import BaseTaskRunner
 
 
-async def dispatch(run_set: RunSet, runner: Any) -> None:
+async def dispatch(run_set: RunSet, runner: BaseTaskRunner) -> None:
     """Hands a run set's runs to a runner, each when its inputs are final. With a sequential runner, returns when all
     have ended; otherwise at once."""
     run_set.runner = runner
@@ -43,7 +45,7 @@ async def dispatch(run_set: RunSet, runner: Any) -> None:
         _dispatch_columns(run_set)
 
 
-def _unsettled(run_set: RunSet, index: int | None) -> list[Any]:
+def _unsettled(run_set: RunSet, index: int | None) -> list[TaskFuture[Any]]:
     """Returns the futures that all runs wait for (None), or those of one run alone."""
     if index is None:
         return unsettled_futures([*run_set.shared.values(), *(run_set.wait_for or ())])
@@ -67,7 +69,7 @@ def _dispatch_columns(run_set: RunSet) -> None:
         _submit_now(run_set, ready, len(ready))
 
 
-def _submit_one(run_set: RunSet, index: int) -> Any:
+def _submit_one(run_set: RunSet, index: int) -> Callable[[], None]:
     return lambda: _submit_now(run_set, (index,), 1)
 
 
@@ -95,7 +97,7 @@ async def submit_granted(run_set: RunSet, indices: Sequence[int], size: int) -> 
             await outcome.arrive_result()
 
 
-async def _run_one(run_set: RunSet, runner: Any, index: int) -> None:
+async def _run_one(run_set: RunSet, runner: BaseTaskRunner, index: int) -> None:
     """Runs one call on a runner that has only the four basic members."""
     if run_set.flow_run.stopping is not None:
         end_unstarted(run_set, index)
@@ -105,6 +107,8 @@ async def _run_one(run_set: RunSet, runner: Any, index: int) -> None:
     try:
         await runner.submit(key, call)
         state = await runner.wait(key)
+        if state is None:
+            raise RuntimeError(f"{type(runner).__name__}.wait returned None, which only a wait with a timeout may.")
     except Exception as error:
         state = crashed_task_state(run_set, index, call.run_record, error)
     run = call.run_record
@@ -114,10 +118,9 @@ async def _run_one(run_set: RunSet, runner: Any, index: int) -> None:
             run_set, index, run, state.data if isinstance(state.data, BaseException) else RuntimeError(state.message)
         )
     due = call.report(state)
-    while due is not None:
+    if due is not None:
         await clock.current.wait_until(due, run_set.flow_run.woken)
         await _run_one(run_set, runner, index)
-        return
 
 
 def dispatch_again(run_set: RunSet, index: int, due: float) -> None:

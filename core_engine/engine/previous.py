@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun
@@ -11,6 +11,7 @@ from core_engine.schemas.records import TaskRun, TaskRunGroup
 from core_engine.schemas.states import COMPLETED
 
 if TYPE_CHECKING:
+    from core_engine.backend.store import Store
     from core_engine.engine.run_sets import RunSet
 
 
@@ -31,7 +32,7 @@ class PreviousRuns:
         }
 
     @classmethod
-    def read(cls, store: Any, flow_run_id: UUID) -> PreviousRuns:
+    def read(cls, store: Store, flow_run_id: UUID) -> PreviousRuns:
         """Reads the task runs of a flow run. Blocks."""
         runs = store.read_task_runs(flow_run_id)
         return cls(store.read_task_groups(flow_run_id), {run.id: run for run in runs})

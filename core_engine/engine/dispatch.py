@@ -88,6 +88,7 @@ async def submit(run_set: RunSet, indices: Sequence[int], size: int) -> None:
 async def submit_granted(run_set: RunSet, indices: Sequence[int], size: int) -> None:
     """Hands runs that hold every slot they need to the runner."""
     runner = run_set.runner
+    assert runner is not None
     if runner.takes_blocks:
         await runner.submit_batch(CallBlock(run_set, indices, size, in_caller=run_set.in_caller))
         return

@@ -37,10 +37,12 @@ from core_engine.states import exception_to_failed_state, fetch_state_result, re
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from core_engine.client.embedded import EmbeddedClient
     from core_engine.engine.flow_calls import UserThread
     from core_engine.flows import Flow
+    from core_engine.logging.run_loggers import RunLogger
 
 
 async def create_then_begin_flow_run(
@@ -107,7 +109,7 @@ def new_flow_run(
     parameters: dict[str, Any],
     client: EmbeddedClient,
     parent: ActiveFlowRun | None = None,
-    parent_task_run_id: Any = None,
+    parent_task_run_id: UUID | None = None,
 ) -> ActiveFlowRun:
     """Makes a flow run, Pending, and records it."""
     from core_engine.orchestration.progress import record_flow_state
@@ -229,7 +231,7 @@ def _log_prints(flow: Flow[..., Any]) -> bool:
     return get_current_settings().logging_log_prints if parent is None else parent.log_prints
 
 
-def _log_final_state(run: ActiveFlowRun, logger: Any, state: State) -> None:
+def _log_final_state(run: ActiveFlowRun, logger: RunLogger, state: State) -> None:
     if state._type in FINAL_TYPES:
         shown = repr(state) if get_current_settings().debug_mode else str(state)
         logger.log(20 if state.is_completed() else 40, "Finished in state %s", shown)

@@ -22,6 +22,7 @@ from core_engine.utilities.collections import isiterable
 
 if TYPE_CHECKING:
     from core_engine.engine.run_sets import RunSet
+    from core_engine.task_runners import BaseTaskRunner
     from core_engine.tasks import Task
 
 
@@ -31,7 +32,7 @@ async def begin_task_map(
     parameters: dict[str, Any],
     wait_for: Sequence[Any] | None,
     return_type: str,
-    task_runner: Any,
+    task_runner: BaseTaskRunner | None,
 ) -> list[Any]:
     """Makes and dispatches the runs of a map; parameters as `enter_task_run_engine`.
 

@@ -20,6 +20,9 @@ from core_engine.schemas.states import COMPLETED, State
 if TYPE_CHECKING:
     from core_engine.engine.slots import SlotGate
     from core_engine.futures import TaskFuture
+    from core_engine.results import ResultFactory
+    from core_engine.settings import SettingsContext
+    from core_engine.task_runners import BaseTaskRunner
     from core_engine.tasks import Task
 
 
@@ -104,9 +107,9 @@ class RunSet:
         columns: Mapping[str, Sequence[Any]],
         wait_for: Sequence[Any] | None,
         has_handles: bool,
-        result_factory: Any,
+        result_factory: ResultFactory,
         log_prints: bool,
-        settings: Any,
+        settings: SettingsContext,
         asynchronous: bool,
         origins: Sequence[tuple[TaskRunGroup, int]] | None = None,
     ) -> None:
@@ -133,7 +136,7 @@ class RunSet:
         self.in_caller = False
         self.collapses = False
         self.own_inputs: dict[int, dict[str, Any]] = {}
-        self.runner: Any = None
+        self.runner: BaseTaskRunner | None = None
         self.gate: SlotGate | None = None
         self._callbacks: dict[int, list[Callable[[], object]]] = {}
         self._lock = threading.Lock()

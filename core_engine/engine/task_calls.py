@@ -25,6 +25,7 @@ from core_engine.utilities.collections import isiterable
 
 if TYPE_CHECKING:
     from core_engine.engine.active import ActiveFlowRun
+    from core_engine.task_runners import BaseTaskRunner
     from core_engine.tasks import Task
 
 # Asks for a run in the flow's process, whatever the flow's runner is (D18).
@@ -36,7 +37,7 @@ def enter_task_run_engine(
     parameters: dict[str, Any],
     wait_for: Iterable[Any] | None,
     return_type: str,
-    task_runner: Any,
+    task_runner: BaseTaskRunner | None,
     mapped: bool,
 ) -> Any:
     """What a task's call, `submit` and `map` call.
@@ -111,7 +112,7 @@ async def get_task_call_return_value(
     parameters: dict[str, Any],
     wait_for: Sequence[Any] | None,
     return_type: str,
-    task_runner: Any,
+    task_runner: BaseTaskRunner | None,
     extra_task_inputs: Mapping[str, Any] | None = None,
 ) -> Any:
     """Makes the future of one run and returns it, or the run's state or result; see ``enter_task_run_engine``."""
@@ -136,7 +137,7 @@ async def create_task_run_future(
     flow_run_context: FlowRunContext,
     parameters: dict[str, Any],
     wait_for: Sequence[Any] | None,
-    task_runner: Any,
+    task_runner: BaseTaskRunner | None,
     extra_task_inputs: Mapping[str, Any] | None = None,
     waits: bool = False,
 ) -> TaskFuture[Any]:
@@ -160,7 +161,9 @@ async def create_task_run_future(
     return future
 
 
-async def create_task_run_then_submit(run_set: RunSet, flow_run_context: FlowRunContext, task_runner: Any) -> None:
+async def create_task_run_then_submit(
+    run_set: RunSet, flow_run_context: FlowRunContext, task_runner: BaseTaskRunner | None
+) -> None:
     """Sends a run set to a task runner; None: the flow's. A run that is final already (a re-run) keeps its state."""
     previous = run_set.flow_run.previous
     if previous is not None:

@@ -6,6 +6,7 @@ modules of their own: inputs, caching, run_names, timeouts, hooks, crashes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.interrupts import call_interruptibly, current_section
@@ -39,6 +40,8 @@ from core_engine.states import exception_to_failed_state, return_value_to_state
 
 if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
+    from core_engine.results import ResultFactory
+    from core_engine.settings import SettingsContext
     from core_engine.tasks import Task
 
 
@@ -46,10 +49,10 @@ async def begin_task_run(
     task: Task[..., Any],
     task_run: ActiveTaskRun,
     parameters: dict[str, Any],
-    wait_for: Any,
-    result_factory: Any,
+    wait_for: Sequence[Any] | None,
+    result_factory: ResultFactory,
     log_prints: bool,
-    settings: Any,
+    settings: SettingsContext | None,
 ) -> State:
     """Executes a task run: what a runner calls, and in its own process.
 
@@ -98,8 +101,8 @@ async def orchestrate_task_run(
     task: Task[..., Any],
     task_run: ActiveTaskRun,
     parameters: dict[str, Any],
-    wait_for: Any,
-    result_factory: Any,
+    wait_for: Sequence[Any] | None,
+    result_factory: ResultFactory,
     log_prints: bool,
     interruptible: bool,
     client: EmbeddedClient,
@@ -159,7 +162,7 @@ async def _prepare(
     task: Task[..., Any],
     client: EmbeddedClient,
     parameters: dict[str, Any],
-    result_factory: Any,
+    result_factory: ResultFactory,
     log_prints: bool,
 ) -> tuple[TaskRunContext, State | None, State]:
     """What only some tasks need before they run: a cache key, and what is stored under it."""

@@ -6,10 +6,12 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from core_engine.exceptions import InvalidNameError
+
+T = TypeVar("T")
 
 FORBIDDEN_IN_NAMES = "/%&><"
 
@@ -34,7 +36,7 @@ class Unset:
 NOT_SET: Any = Unset()
 
 
-def given(value: Any, otherwise: Any) -> Any:
+def given(value: T, otherwise: T) -> T:
     """Returns `value`, or `otherwise` if the option was not given."""
     return otherwise if value is NOT_SET else value
 

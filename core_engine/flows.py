@@ -24,7 +24,9 @@ from core_engine.definitions import (
 from core_engine.utilities.callables import CallSignature, callable_name
 
 if TYPE_CHECKING:
+    from core_engine.results import ResultStorage
     from core_engine.schemas.states import State
+    from core_engine.serializers import Serializer
     from core_engine.task_runners import BaseTaskRunner
 
 P = ParamSpec("P")
@@ -76,8 +78,8 @@ class Flow(Generic[P, R_co]):
         timeout_seconds: float | None = None,
         validate_parameters: bool = True,
         persist_result: bool | None = None,
-        result_storage: Any = None,
-        result_serializer: Any = None,
+        result_storage: ResultStorage | Path | str | None = None,
+        result_serializer: Serializer | str | None = None,
         cache_result_in_memory: bool = True,
         log_prints: bool | None = None,
         on_completion: list[Callable[..., Any]] | None = None,
@@ -162,8 +164,8 @@ class Flow(Generic[P, R_co]):
         timeout_seconds: float | None = NOT_SET,
         validate_parameters: bool | None = NOT_SET,
         persist_result: bool | None = NOT_SET,
-        result_storage: Any = NOT_SET,
-        result_serializer: Any = NOT_SET,
+        result_storage: ResultStorage | Path | str | None = NOT_SET,
+        result_serializer: Serializer | str | None = NOT_SET,
         cache_result_in_memory: bool | None = NOT_SET,
         log_prints: bool | None = NOT_SET,
         on_completion: list[Callable[..., Any]] | None = NOT_SET,
@@ -339,8 +341,8 @@ def flow(
     timeout_seconds: float | None = None,
     validate_parameters: bool = True,
     persist_result: bool | None = None,
-    result_storage: Any = None,
-    result_serializer: Any = None,
+    result_storage: ResultStorage | Path | str | None = None,
+    result_serializer: Serializer | str | None = None,
     cache_result_in_memory: bool = True,
     log_prints: bool | None = None,
     on_completion: list[Callable[..., Any]] | None = None,

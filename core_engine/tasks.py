@@ -25,7 +25,11 @@ from core_engine.task_methods import P, R_co, TaskMethods
 from core_engine.utilities.callables import CallSignature, callable_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from core_engine.context import TaskRunContext
+    from core_engine.results import ResultStorage
+    from core_engine.serializers import Serializer
 
 R = TypeVar("R")
 
@@ -107,9 +111,9 @@ class Task(TaskMethods[P, R_co]):
         retry_delay_seconds: float | list[float] | Callable[[int], list[float]] | None = None,
         retry_jitter_factor: float | None = None,
         persist_result: bool | None = None,
-        result_storage: Any = None,
+        result_storage: ResultStorage | Path | str | None = None,
         result_storage_key: str | None = None,
-        result_serializer: Any = None,
+        result_serializer: Serializer | str | None = None,
         cache_result_in_memory: bool = True,
         timeout_seconds: float | None = None,
         log_prints: bool | None = None,
@@ -189,8 +193,8 @@ class Task(TaskMethods[P, R_co]):
         retry_delay_seconds: float | list[float] | Callable[[int], list[float]] | None = NOT_SET,
         retry_jitter_factor: float | None = NOT_SET,
         persist_result: bool | None = NOT_SET,
-        result_storage: Any = NOT_SET,
-        result_serializer: Any = NOT_SET,
+        result_storage: ResultStorage | Path | str | None = NOT_SET,
+        result_serializer: Serializer | str | None = NOT_SET,
         result_storage_key: str | None = NOT_SET,
         cache_result_in_memory: bool | None = NOT_SET,
         timeout_seconds: float | None = NOT_SET,
@@ -207,7 +211,7 @@ class Task(TaskMethods[P, R_co]):
             self.fn,
             name=given(name, self.name) or self.name,
             description=given(description, self.description) or self.description,
-            tags=set(given(tags, self.tags) or ()),
+            tags=given(tags, self.tags),
             version=self.version,
             cache_key_fn=given(cache_key_fn, self.cache_key_fn),
             cache_expiration=given(cache_expiration, self.cache_expiration),
@@ -319,9 +323,9 @@ def task(
     retry_delay_seconds: float | list[float] | Callable[[int], list[float]] | None = None,
     retry_jitter_factor: float | None = None,
     persist_result: bool | None = None,
-    result_storage: Any = None,
+    result_storage: ResultStorage | Path | str | None = None,
     result_storage_key: str | None = None,
-    result_serializer: Any = None,
+    result_serializer: Serializer | str | None = None,
     cache_result_in_memory: bool = True,
     timeout_seconds: float | None = None,
     log_prints: bool | None = None,

@@ -13,6 +13,8 @@ import os
 import threading
 from pathlib import Path
 
+from core_engine.exceptions import StoreUnavailable
+
 # After how long, and how often, waiting is worth a line: the process that holds the gate may have been stopped.
 _PATIENCE_SECONDS = 10.0
 
@@ -35,14 +37,24 @@ class Gate:
         """Waits until no other process writes, however long: a stopped process goes on some time, a dead one lets go.
 
         Raises:
-            OSError: The lock's file can neither be made nor opened.
+            StoreUnavailable: The lock's file can neither be made nor opened.
         """
         if self._descriptor is None:
-            self._descriptor = os.open(gate_path(self._database), os.O_RDWR | os.O_CREAT, 0o644)
+            self._descriptor = self._open()
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._wait(self._descriptor)
+
+    def _open(self) -> int:
+        path = gate_path(self._database)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The database {self._database} cannot be written: {path}: {error.strerror or error}. "
+                "Change the permissions, or set CORE_ENGINE_HOME to a folder that you may write."
+            ) from error
 
     def _wait(self, descriptor: int) -> None:
         here = threading.Event()

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.002
 # So many calls between two looks are tiny ones.
 MANY_ENDED = 10
-ENOUGH_FOR_TINY_CALLS = 8
 
 _threads = WorkerThreads("core-engine-worker")
 
@@ -143,7 +142,7 @@ class CallThreads:
         if ended == 0:
             return min(self._max_workers, workers * 2)
         if ended >= MANY_ENDED and self._looked.is_busy_since(before):
-            return max(workers // 2, min(workers, ENOUGH_FOR_TINY_CALLS))
+            return max(1, workers // 2)
         return min(self._max_workers, workers + max(1, workers // 2))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
+from core_engine.call_methods import P, R_co
 from core_engine.definitions import (
     NOT_SET,
     Definitions,
@@ -21,7 +22,7 @@ from core_engine.definitions import (
 )
 from core_engine.map_options import MapOptions
 from core_engine.schemas.records import TaskPolicy
-from core_engine.task_methods import P, R_co, TaskMethods
+from core_engine.task_methods import TaskMethods
 from core_engine.utilities.callables import CallSignature, callable_name
 
 if TYPE_CHECKING:

@@ -255,6 +255,16 @@ def _late(script: TaskRunScript, ordinal: int, type: Any) -> TaskRunChanged:
     return TaskRunChanged(state, 1, 1, script.start_time, None, 0.0, 1, "worker-late")
 
 
+def test_when_a_run_started_is_kept_exactly_through_a_sender_that_knows_it_in_microseconds(store: SqliteStore) -> None:
+    _, tasks = recorded(store, count=1)
+    script = TaskRunScript(tasks)
+    script.time += 1e-7
+    store.apply(script.done())
+    script.start_time = round(script.start_time or 0, 6)
+    store.apply([script.to(RUNNING, new_execution=True), script.to(COMPLETED)])
+    assert all_said(store.read_states(tasks.run_id(0))) == all_said(script.states)
+
+
 def test_looking_at_the_details_of_a_running_state_does_not_give_it_a_row_of_its_own(store: SqliteStore) -> None:
     _, tasks = recorded(store, count=1)
     entries = TaskRunScript(tasks).done()

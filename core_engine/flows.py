@@ -250,10 +250,11 @@ def _file_version(fn: Any) -> str | None:
 
 
 def _runner(runner: Any) -> BaseTaskRunner:
+    from core_engine.settings import get_current_settings
     from core_engine.task_runners import BaseTaskRunner, get_task_runner
 
     if runner is None:
-        return get_task_runner("concurrent")()
+        return get_task_runner(get_current_settings().task_runner_default)()
     if isinstance(runner, str):
         return get_task_runner(runner)()
     if isinstance(runner, type):

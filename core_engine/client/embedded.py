@@ -10,7 +10,7 @@ from uuid import UUID
 from core_engine import clock
 from core_engine.backend import Backend, open_backend
 from core_engine.concurrency.waiting import Latch, run_blocking
-from core_engine.exceptions import ObjectNotFound
+from core_engine.exceptions import ObjectNotFound, SettingsError
 from core_engine.settings import get_current_settings
 
 if TYPE_CHECKING:
@@ -29,7 +29,14 @@ def get_client() -> EmbeddedClient:
 
     Raises:
         StoreError: The home or its database cannot be used; the message says why.
+        SettingsError: The setting API_URL names a server, for which this version has no client.
     """
+    url = get_current_settings().api_url
+    if url is not None:
+        raise SettingsError(
+            f"The setting API_URL is {url!r}, but this version keeps runs only in its embedded database. "
+            "Unset CORE_ENGINE_API_URL."
+        )
     return EmbeddedClient(open_backend())
 
 

@@ -43,13 +43,13 @@ class report_task_run_crashes:  # noqa: N801  # used as `with report_task_run_cr
 def crash_task_run(run: ActiveTaskRun, error: BaseException) -> State:
     """Records a task run as Crashed, unless it has ended; logs it. Returns the state that it is in then."""
     from core_engine.engine.proposals import decide_task
-    from core_engine.logging import task_run_logger
+    from core_engine.engine.run_logs import logger_of_task_run
 
     if run.state._type in FINAL_TYPES:
         return run.state
     state = exception_to_crashed_state(error)
     decide_task(run, state, force=True)
-    logger = task_run_logger(run.snapshot(), log_sink=run.flow_run.client.log_sink)
+    logger = logger_of_task_run(run)
     logger.error("Crash detected! %s", state.message)
     logger.debug("Crash details:", exc_info=error)
     return run.state
@@ -113,7 +113,7 @@ async def crash_flow_run(run: ActiveFlowRun, error: BaseException) -> None:
     from core_engine.engine.cancellation import end_task_runs
     from core_engine.engine.hooks import run_flow_hooks
     from core_engine.engine.proposals import decide_flow
-    from core_engine.logging import flow_run_logger
+    from core_engine.engine.run_logs import logger_of_flow_run
 
     state = exception_to_crashed_state(error)
     run.stop(error)
@@ -121,7 +121,7 @@ async def crash_flow_run(run: ActiveFlowRun, error: BaseException) -> None:
     current = run.progress.state
     if current is None or current._type not in FINAL_TYPES:
         decide_flow(run, state, force=True)
-    logger = flow_run_logger(run.snapshot(), flow=run.flow, log_sink=run.client.log_sink)
+    logger = logger_of_flow_run(run)
     logger.error("Crash detected! %s", state.message)
     logger.debug("Crash details:", exc_info=error)
     recorded = run.progress.state

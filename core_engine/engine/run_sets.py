@@ -84,6 +84,7 @@ class RunSet:
         "has_handles",
         "in_caller",
         "log_prints",
+        "names",
         "own_inputs",
         "result_factory",
         "runner",
@@ -135,6 +136,7 @@ class RunSet:
         self.closed: str | None = None
         self.in_caller = False
         self.collapses = False
+        self.names: dict[int, str] = {}
         self.own_inputs: dict[int, dict[str, Any]] = {}
         self.runner: BaseTaskRunner | None = None
         self.gate: SlotGate | None = None

@@ -90,12 +90,12 @@ class SlotGate:
 
     def _refuse(self, index: int, answer: SlotAnswer) -> None:
         """A limit of 0 aborts the run: it stays Pending, and says why."""
-        from core_engine.logging import task_run_logger
+        from core_engine.engine.run_logs import logger_of_task_run
         from core_engine.schemas.states import PENDING, State
 
         run = self._run_set.activate(index)
         message = f"The concurrency limit of tag {answer.tag!r} is 0: the run cannot start."
-        task_run_logger(run.snapshot(), log_sink=run.flow_run.client.log_sink).warning(message)
+        logger_of_task_run(run).warning(message)
         from core_engine.engine.proposals import decide_task
 
         decide_task(run, State(PENDING, name="NotReady", message=message), force=True)

@@ -18,11 +18,11 @@ from core_engine.engine.crashes import report_task_run_crashes
 from core_engine.engine.hooks import run_task_hooks
 from core_engine.engine.inputs import resolve_inputs
 from core_engine.engine.proposals import propose_task_state
+from core_engine.engine.run_logs import log_end, log_not_ready, log_retry, logger_of_task_run
 from core_engine.engine.run_names import make_run_name
 from core_engine.engine.timeouts import TimedCall, TimedOut, call_in_time
 from core_engine.engine.tracebacks import without_engine
 from core_engine.exceptions import Abort, Pause, UpstreamTaskError
-from core_engine.logging import task_run_logger
 from core_engine.schemas.states import (
     CANCELLED,
     COMPLETED,
@@ -89,7 +89,7 @@ async def begin_task_run(
 
 def _after_abort(run: ActiveTaskRun, abort: Abort) -> State:
     """Orchestration ended this execution: what is recorded stands."""
-    logger = task_run_logger(run.snapshot(), log_sink=run.flow_run.client.log_sink)
+    logger = logger_of_task_run(run)
     if run.state._type in FINAL_TYPES:
         logger.info("Task run '%s' already finished as %s.", run.run_name, run.state)
     else:
@@ -132,10 +132,13 @@ async def orchestrate_task_run(
         context, cached, proposed = await _prepare(run, task, client, parameters, result_factory, log_prints)
     state = await propose_task_state(run, proposed, cached=cached, execution=None if opens_execution else run.execution)
     execution = run.execution
+    if state._type is COMPLETED:
+        log_end(run, state)
     while state._type is RUNNING:
         outcome = await _execute(context, run, task, parameters, interruptible)
         state = await propose_task_state(run, outcome, execution=execution)
         if state._type is SCHEDULED:
+            log_retry(run, state)
             details = state._details
             assert details is not None
             assert details.scheduled_time is not None
@@ -143,7 +146,7 @@ async def orchestrate_task_run(
                 return state
         if state._type in FINAL_TYPES:
             if state is outcome:
-                _log_end(run, task, state)
+                log_end(run, state)
                 await run_task_hooks(run, task, state)
         elif state._type is not PAUSED:
             context = TaskRunContext.of(run, task, client, parameters, result_factory, log_prints)
@@ -154,7 +157,9 @@ async def orchestrate_task_run(
 async def _not_ready(run: ActiveTaskRun, error: UpstreamTaskError) -> State:
     """An upstream did not complete: the run stays where it is and says which."""
     state = make_state(PENDING, 0.0, None, 0, 0, name="NotReady", message=str(error))
-    return await propose_task_state(run, state, force=run.state._type is PENDING)
+    state = await propose_task_state(run, state, force=run.state._type is PENDING)
+    log_not_ready(run, state)
+    return state
 
 
 async def _prepare(
@@ -190,6 +195,8 @@ async def _execute(
     try:
         if task.task_run_name is not None and run.name is None:
             run.name = make_run_name(task.task_run_name, "task_run_name", parameters)
+            if run.run_set is not None:
+                run.run_set.names[run.position] = run.name
             run.flow_run.client.rename_task_run(run)
         args, kwargs = task.signature.arguments(parameters)
         if context.log_prints:
@@ -231,7 +238,7 @@ async def _call(run: ActiveTaskRun, task: Task[..., Any], args: Any, kwargs: Any
 
 
 def _timed_out_state(run: ActiveTaskRun, error: TimedOut, context: TaskRunContext) -> State:
-    logger = task_run_logger(run.snapshot(), log_sink=run.flow_run.client.log_sink)
+    logger = logger_of_task_run(run)
     message = f"Task run exceeded its timeout of {error.timeout_seconds} seconds."
     if error.abandoned:
         logger.warning("%s Its code cannot be interrupted; it is left behind, and its value will be dropped.", message)
@@ -242,17 +249,5 @@ def _timed_out_state(run: ActiveTaskRun, error: TimedOut, context: TaskRunContex
 
 
 def _log_exception(run: ActiveTaskRun, error: Exception) -> None:
-    logger = task_run_logger(run.snapshot(), log_sink=run.flow_run.client.log_sink)
+    logger = logger_of_task_run(run)
     logger.error("Encountered exception during execution:", exc_info=error)
-
-
-def _log_end(run: ActiveTaskRun, task: Task[..., Any], state: State) -> None:
-    """One line for the end of a run; children of maps that complete are told of at DEBUG, or not at all."""
-    if state._type is COMPLETED:
-        if run.group.is_map:
-            return
-        task_run_logger(run.snapshot(), task, log_sink=run.flow_run.client.log_sink).info("Finished in state %s", state)
-    else:
-        task_run_logger(run.snapshot(), task, log_sink=run.flow_run.client.log_sink).error(
-            "Finished in state %s", state
-        )

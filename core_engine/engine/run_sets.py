@@ -62,8 +62,8 @@ class RunSet:
         result_factory, log_prints: The task's policies, resolved.
         origins: For an attempt after the first: where each run is recorded. None: all in `group`.
 
-    ``_lock`` guards ``states``, ``summary.done`` and ``_callbacks``: it prevents that one run gets two outcomes, and
-    that a callback added while its run ends is lost.
+    ``_lock`` guards ``states``, the summary's counts and ``_callbacks``: it prevents that one run gets two outcomes,
+    and that a callback added while its run ends is lost.
     """
 
     __slots__ = (
@@ -176,18 +176,21 @@ class RunSet:
         Returns:
             Whether it was set; False when the run had an outcome already, which stands.
         """
+        summary = self.summary
         with self._lock:
             if self.states[index] is not None:
                 return False
+            # Counted before its end can be seen: the flow is judged as soon as the last run has ended.
+            if state._type is not COMPLETED:
+                summary.not_completed[index] = state
+            elif state._name == "Cached":
+                summary.cached += 1
             self.states[index] = state
-            self.summary.done = done = self.summary.done + 1
+            summary.done = done = summary.done + 1
             callbacks = self._callbacks.pop(index, None) if self._callbacks else None
         self.active.pop(index, None)
         if state._type is not COMPLETED:
-            self.summary.not_completed[index] = state
             after_bad_end(self, state)
-        elif state._name == "Cached":
-            self.summary.cached += 1
         if callbacks is not None:
             for callback in callbacks:
                 callback()

@@ -18,6 +18,7 @@ from core_engine.settings import get_current_settings
 if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
     from core_engine.engine.active import ActiveFlowRun
+    from core_engine.exceptions import CoreEngineError
 
 LOOK_SECONDS = 0.25
 SECONDS_PER_DAY = 86_400.0
@@ -72,7 +73,10 @@ class _Watch:
         store.reconcile(clock.now())
         days = get_current_settings().runs_retention_days
         if days is not None:
-            store.delete_flow_runs(older_than=clock.now() - days * SECONDS_PER_DAY)
+            from core_engine.results import remove_results
+
+            report = store.delete_flow_runs(older_than=clock.now() - days * SECONDS_PER_DAY)
+            remove_results(store, report, on_error=_warn_of_file_that_stays)
 
     def _answer(self, runs: dict[Any, ActiveFlowRun]) -> None:
         store = self._client.store
@@ -87,6 +91,10 @@ class _Watch:
 
                 cancel_flow_run(run)
             store.finish_request(request.id)
+
+
+def _warn_of_file_that_stays(error: CoreEngineError) -> None:
+    _logger.warning("%s It belonged to a flow run that was kept long enough; the next process tries again.", error)
 
 
 _watches: dict[str, _Watch] = {}

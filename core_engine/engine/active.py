@@ -43,7 +43,18 @@ class ActiveTaskRun(TaskRunProgress):
     cancellation) does so under ``flow_run.decisions``.
     """
 
-    __slots__ = ("cache_key", "flow_run", "group", "index", "name", "position", "run_set", "task_inputs", "worker")
+    __slots__ = (
+        "cache_key",
+        "flow_run",
+        "group",
+        "index",
+        "name",
+        "position",
+        "reopens",
+        "run_set",
+        "task_inputs",
+        "worker",
+    )
 
     def __init__(self, flow_run: ActiveFlowRun, group: TaskRunGroup, index: int, state: State) -> None:
         self.state = state
@@ -63,6 +74,8 @@ class ActiveTaskRun(TaskRunProgress):
         self.cache_key: str | None = None
         self.run_set: RunSet | None = None
         self.position = index
+        # Whether it ended in an earlier attempt of the flow: then its first Running opens the next execution.
+        self.reopens = False
 
     @property
     def id(self) -> UUID:

@@ -53,6 +53,11 @@ class TaskCall:
 
         run_set = self.run_set
         run = self.run_record = run_set.activate(self.index)
+        outcome = run_set.states[self.index]
+        if outcome is not None:
+            # It was cancelled, or its map closed, since the call was taken or while it waited to be tried again.
+            run_set.active.pop(self.index, None)
+            return _ended(outcome)
         run.worker = self.worker
         return begin_task_run(
             task=run_set.task,
@@ -121,6 +126,10 @@ class TaskCall:
         from core_engine.engine.crashes import crashed_task_state
 
         return crashed_task_state(self.run_set, self.index, self.run_record, exception)
+
+
+async def _ended(outcome: State) -> State:
+    return outcome
 
 
 class CallBlock:

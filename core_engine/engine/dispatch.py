@@ -127,4 +127,9 @@ async def _run_one(run_set: RunSet, runner: BaseTaskRunner, index: int) -> None:
 def dispatch_again(run_set: RunSet, index: int, due: float) -> None:
     """Submits a run again when it is due (seconds since the epoch). Any thread."""
     run_set.waiting.add(index)
-    clock.current.call_at(due, lambda: _submit_now(run_set, (index,), 1))
+    clock.current.call_at(due, lambda: _submit_due(run_set, index))
+
+
+def _submit_due(run_set: RunSet, index: int) -> None:
+    if run_set.states[index] is None:  # else it was ended meanwhile, and its runner may have stopped
+        _submit_now(run_set, (index,), 1)

@@ -6,6 +6,7 @@ an index; the run set lives as long as a future of it does, the flow run keeps o
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from core_engine.concurrency.waiting import Latch
 from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun, Executing, task_run_record
 from core_engine.engine.failure_policy import after_bad_end
+from core_engine.exceptions import StoreError
 from core_engine.schemas.records import TaskRun, TaskRunGroup
 from core_engine.schemas.states import COMPLETED, State
 
@@ -197,6 +199,16 @@ class RunSet:
         if done == self.group.count:
             self.flow_run.ended(self)
         return True
+
+    def end(self, index: int, state: State) -> None:
+        """Ends a run that no call will bring to an end: records `state`, unless it has ended, and sets its outcome."""
+        from core_engine.engine.proposals import decide_task
+
+        run = self.activate(index)
+        # A journal that has failed tells so whoever waits for the outcome.
+        with contextlib.suppress(StoreError):
+            decide_task(run, state, force=True, execution=run.execution)
+        self.settle(index, run.state)
 
     def add_callback(self, index: int, callback: Callable[[], object]) -> None:
         """Calls `callback` when the run has ended, in the thread that ended it; at once if it has."""

@@ -116,7 +116,7 @@ async def orchestrate_task_run(
         keeps the run and calls again when it is.
     """
     run = task_run
-    opens_execution = run.state._type in FINAL_TYPES and not run.is_cancelled()
+    opens_execution = run.reopens and run.state._type in FINAL_TYPES and not run.is_cancelled()
     if run.run_set is None or run.run_set.has_handles:
         try:
             if wait_for is not None:

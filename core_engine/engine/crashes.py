@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from core_engine.exceptions import Abort, Pause
+from core_engine.exceptions import Abort, Pause, StoreError
 from core_engine.schemas.states import CANCELLED, FINAL_TYPES, State
 from core_engine.states import exception_to_crashed_state
 
@@ -48,7 +49,9 @@ def crash_task_run(run: ActiveTaskRun, error: BaseException) -> State:
     if run.state._type in FINAL_TYPES:
         return run.state
     state = exception_to_crashed_state(error)
-    decide_task(run, state, force=True)
+    # A journal that has failed tells so whoever waits for the outcome.
+    with contextlib.suppress(StoreError):
+        decide_task(run, state, force=True, execution=run.execution)
     logger = logger_of_task_run(run)
     logger.error("Crash detected! %s", state.message)
     logger.debug("Crash details:", exc_info=error)
@@ -68,17 +71,14 @@ def crashed_task_state(run_set: RunSet, index: int, run: ActiveTaskRun | None, e
 def end_unstarted(run_set: RunSet, index: int) -> None:
     """Records the outcome of a run that will not start, because its flow run is being ended."""
     from core_engine.engine.cancellation import FlowRunCancelled
-    from core_engine.engine.proposals import decide_task
 
     reason = run_set.flow_run.stopping
-    run = run_set.activate(index)
     if isinstance(reason, FlowRunCancelled):
         state = State(CANCELLED, message="The flow run was cancelled before this task run started.")
     else:
         assert reason is not None
         state = exception_to_crashed_state(reason)
-    decide_task(run, state, force=True)
-    run_set.settle(index, run.state)
+    run_set.end(index, state)
 
 
 class report_flow_run_crashes:  # noqa: N801

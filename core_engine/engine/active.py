@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from core_engine.flows import Flow
     from core_engine.schemas.states import StateDetails
 
+HAS_ENDED = "The flow run's function has ended; the flow run starts no further runs."
+
 
 def _moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
@@ -189,6 +191,7 @@ class ActiveFlowRun:
         self.cancelling = False
         self.named = False
         self.executing: Executing | None = None
+        self.takes_runs = True
         self._lock = threading.Lock()
         self._open: dict[int, RunSet] = {}
         self._all_ended: Latch | None = None
@@ -216,12 +219,20 @@ class ActiveFlowRun:
     def begin_attempt(self) -> None:
         """Forgets what the attempt before gathered: calls are counted anew, and matched with its runs."""
         with self._lock:
+            self.takes_runs = True
             self.dynamic_keys.clear()
             self.subflow_states.clear()
             self.summaries.clear()
 
     def opened(self, run_set: RunSet) -> None:
+        """Waits for the runs of a set before the flow run ends.
+
+        Raises:
+            RuntimeError: It has ended.
+        """
         with self._lock:
+            if not self.takes_runs:
+                raise RuntimeError(HAS_ENDED)
             self._open[id(run_set)] = run_set
             self.summaries.append(run_set.summary)
 
@@ -247,6 +258,16 @@ class ActiveFlowRun:
         if nothing_open:
             latch.set()
         return latch
+
+    async def end_attempt(self) -> None:
+        """Waits until no task run is left to run, and takes none from then on."""
+        while not self._stops_taking_runs():
+            await self.when_all_ended()
+
+    def _stops_taking_runs(self) -> bool:
+        with self._lock:
+            self.takes_runs = bool(self._open)
+            return not self.takes_runs
 
     def futures(self) -> list[Any]:
         """Returns the futures of the task runs that have not ended."""

@@ -111,6 +111,11 @@ class TaskCall:
 
                 end_unstarted(self.run_set, self.index)
                 return None
+            if self.run_set.closed is not None:
+                from core_engine.engine.failure_policy import end_closed
+
+                end_closed(self.run_set, self.index)
+                return None
             scheduled = state.state_details.scheduled_time
             due = clock.now() if scheduled is None else scheduled.timestamp()
             if self.run_set.waits_in_place:

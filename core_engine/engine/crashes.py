@@ -70,15 +70,18 @@ def crashed_task_state(run_set: RunSet, index: int, run: ActiveTaskRun | None, e
 
 def end_unstarted(run_set: RunSet, index: int) -> None:
     """Records the outcome of a run that will not start, because its flow run is being ended."""
+    reason = run_set.flow_run.stopping
+    assert reason is not None
+    run_set.end(index, ended_by(reason))
+
+
+def ended_by(reason: BaseException) -> State:
+    """Returns the state of a task run that does not go on because of what ended its flow run, or its submission."""
     from core_engine.engine.cancellation import FlowRunCancelled
 
-    reason = run_set.flow_run.stopping
     if isinstance(reason, FlowRunCancelled):
-        state = State(CANCELLED, message="The flow run was cancelled before this task run started.")
-    else:
-        assert reason is not None
-        state = exception_to_crashed_state(reason)
-    run_set.end(index, state)
+        return State(CANCELLED, message="The flow run was cancelled before this task run started.")
+    return exception_to_crashed_state(reason)
 
 
 class report_flow_run_crashes:  # noqa: N801

@@ -294,7 +294,7 @@ async def _execute(
                 logger.debug("Executing flow %r for flow run %r...", flow.name, run.record.name)
                 value = await call_flow_function(flow, run, parameters, user_thread)
             finally:
-                await run.when_all_ended()
+                await run.end_attempt()
             _raise_stopping(run)
             return await flow_outcome(run, value, factory)
     except FlowTimedOut as error:

@@ -12,7 +12,8 @@ from core_engine import clock, ids
 from core_engine.backend.entries import TaskRunsCreated
 from core_engine.concurrency.waiting import run_blocking, step
 from core_engine.context import FlowRunContext, TagsContext, TaskRunContext
-from core_engine.engine.dispatch import dispatch
+from core_engine.engine.active import HAS_ENDED
+from core_engine.engine.dispatch import dispatch, ended_unless_sent
 from core_engine.engine.inputs import holds_handles, inputs_by_parameter
 from core_engine.engine.run_sets import RunSet
 from core_engine.exceptions import MissingContextError
@@ -95,13 +96,15 @@ def check_can_run_tasks(
 
 
 def _check_going_on(flow_run: ActiveFlowRun) -> None:
-    """Raises what ends the flow run, if it is being ended: no further task run starts."""
+    """Raises what ends the flow run, if it is being ended or has ended: no further task run starts."""
     if flow_run.stopping is not None:
         from core_engine.engine.cancellation import FlowRunCancelled
 
         if isinstance(flow_run.stopping, FlowRunCancelled):
             raise FlowRunCancelled
         raise RuntimeError("The flow run is being ended; it starts no further task runs.") from flow_run.stopping
+    if not flow_run.takes_runs:
+        raise RuntimeError(HAS_ENDED)
     if flow_run.deadline is not None and time.monotonic() >= flow_run.deadline:
         raise TimeoutError("The flow run's time is over; it starts no further task runs.")
 
@@ -165,18 +168,19 @@ async def create_task_run_then_submit(
     run_set: RunSet, flow_run_context: FlowRunContext, task_runner: BaseTaskRunner | None
 ) -> None:
     """Sends a run set to a task runner; None: the flow's. A run that is final already (a re-run) keeps its state."""
-    previous = run_set.flow_run.previous
-    if previous is not None:
-        previous.settle_completed(run_set)
-    session = run_set.flow_run.session
-    assert session is not None
-    if task_runner is None:
-        runner = session.runner
-    elif task_runner is local_task_runner:
-        runner = await session.local_runner()
-    else:
-        runner = task_runner
-    await dispatch(run_set, runner)
+    with ended_unless_sent(run_set):
+        previous = run_set.flow_run.previous
+        if previous is not None:
+            previous.settle_completed(run_set)
+        session = run_set.flow_run.session
+        assert session is not None
+        if task_runner is None:
+            runner = session.runner
+        elif task_runner is local_task_runner:
+            runner = await session.local_runner()
+        else:
+            runner = task_runner
+        await dispatch(run_set, runner)
 
 
 def create_run_set(
@@ -234,8 +238,9 @@ def create_run_set(
     run_set.in_caller = not context.flow.isasync
     if origins is None or any(origin[0] is group for origin in origins):
         flow_run.client.journal.append(TaskRunsCreated(group))
-    _log_created(run_set, logging.INFO if task_key == task.task_key else logging.DEBUG)
-    flow_run.opened(run_set)
+    with ended_unless_sent(run_set):
+        flow_run.opened(run_set)
+        _log_created(run_set, logging.INFO if task_key == task.task_key else logging.DEBUG)
     return run_set
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +62,10 @@ def enter_flow_run_engine_from_flow_call(
         )
         return None
     if is_reimported_by_child():
-        print(
-            f"Flow {flow.name!r} is not run again in this child process, which imports the main script. "
+        get_logger("engine").warning(
+            "Flow %r is not run again in this child process, which imports the main script. "
             "Guard the call there with: if __name__ == '__main__':",
-            file=sys.stderr,
+            flow.name,
         )
         return _nothing() if flow.isasync else None
     if TaskRunContext.get() is not None:

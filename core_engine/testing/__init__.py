@@ -4,7 +4,10 @@ harness.py       core_engine_test_harness: a temporary home, so that tests leave
 memory.py        memory_client: flows recorded in memory; MemoryStore, made of the modules memory_*.py
 clocks.py        leaping_clock: retries that are due in an hour come at once
 assertions.py    assert_does_not_warn, exceptions_equal, assert_uses_result_serializer, assert_uses_result_storage
-conformance.py   TaskRunnerConformance: what every task runner must do (needs pytest, import it by its own name)
+conformance.py   TaskRunnerConformance: what every task runner must do
+store_conformance.py   StoreConformance: what every store must do; its tests are in stores/
+
+The last two need pytest: import them by their own names.
 """
 
 from __future__ import annotations

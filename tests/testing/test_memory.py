@@ -20,6 +20,7 @@ from core_engine.settings import get_current_settings
 from core_engine.tasks import task_input_hash
 from core_engine.testing import MemoryStore, get_most_recent_flow_run, memory_client
 
+pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.behaviour("TEST-1")
 
 
@@ -125,3 +126,18 @@ def test_a_path_has_one_backend_at_a_time(tmp_path: Path) -> None:
     second = backend()
     register_backend(second)
     second.close()
+
+
+def test_a_store_must_be_given_to_the_conformance_suite(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        from core_engine.testing.store_conformance import StoreConformance
+
+        class TestForgotten(StoreConformance):
+            pass
+        """
+    )
+    result = pytester.runpytest_subprocess("-k", "every_field_of_a_flow_run", "-p", "no:cacheprovider")
+
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*NotImplementedError*store*"])

@@ -43,6 +43,8 @@ def given(value: T, otherwise: T) -> T:
 
 def check_callable(fn: object, kind: str) -> None:
     """Raises TypeError unless `fn` can be called."""
+    if isinstance(fn, classmethod):
+        raise TypeError(f"A {kind} is made of a function, not of a class method. Write @classmethod above @{kind}.")
     if not callable(fn):
         raise TypeError(f"A {kind} is made of a function; {fn!r} ({type(fn).__name__}) cannot be called.")
 

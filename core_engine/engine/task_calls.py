@@ -61,6 +61,7 @@ def enter_task_run_engine(
     context = check_can_run_tasks(task, FlowRunContext.get(), TaskRunContext.get())
     if wait_for is not None:
         wait_for = [wait_for] if isinstance(wait_for, TaskFuture) else list(wait_for)
+    begin: Any
     if mapped:
         from core_engine.engine.maps import begin_task_map
 
@@ -68,6 +69,7 @@ def enter_task_run_engine(
     else:
         begin = get_task_call_return_value(task, context, parameters, wait_for, return_type, task_runner)
     if task.isasync and context.flow.isasync:
+        begin.__qualname__ = task.name  # what Python calls it when it warns that nobody awaited it
         return begin
     return step(begin)
 
@@ -261,9 +263,9 @@ def _log_created(run_set: RunSet, level: int) -> None:
     group = run_set.group
     with contextlib.suppress(MissingContextError):
         logger = get_run_logger()
-        if not group.is_map:
+        if group.count == 1:
             logger.log(level, "Created task run '%s' for task '%s'", group.run_name(0), group.task_name)
-        elif group.count:
+        elif group.count > 1:
             first, last = group.run_name(0), group.run_name(group.count - 1)
             logger.log(
                 level, "Created %d task runs '%s' to '%s' for task '%s'", group.count, first, last, group.task_name

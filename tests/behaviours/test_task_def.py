@@ -2,6 +2,7 @@
 
 import datetime
 import inspect
+import logging
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -402,6 +403,18 @@ def test_an_exception_in_a_task_hook_is_logged_and_changes_nothing(log: LogRecor
     assert parent() == 1
     assert [call[0] for call in calls] == ["later"]
     assert "the hook broke" in log.text
+
+
+@pytest.mark.behaviour("TASK-DEF-11")
+def test_a_hook_whose_parameters_have_other_names_is_told_the_right_ones(log: LogRecords):
+    @task(on_completion=[lambda task, run, state: None])
+    def hooked():
+        return 1
+
+    flow(lambda: hooked())()
+
+    (error,) = log.messages(logging.ERROR)
+    assert "must be named task, task_run, state" in error
 
 
 @pytest.mark.behaviour("TASK-DEF-11")

@@ -6,6 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterable
+from types import FunctionType
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -97,6 +98,12 @@ def check_hooks(hooks: object, option: str) -> list[Callable[..., Any]] | None:
 def check_timeout(timeout_seconds: float | None) -> float | None:
     """Returns the limit as a float; None and 0 mean none."""
     return float(timeout_seconds) if timeout_seconds else None
+
+
+def is_method(fn: object) -> bool:
+    """Returns whether `fn` is a function that is defined in the body of a class."""
+    place = fn.__qualname__.rpartition(".")[0] if isinstance(fn, FunctionType) else ""
+    return bool(place) and not place.endswith("<locals>")
 
 
 def is_async(fn: Any) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from types import FunctionType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
 
 from core_engine.call_methods import P, R_co
@@ -19,6 +18,7 @@ from core_engine.definitions import (
     check_timeout,
     given,
     is_async,
+    is_method,
     register,
 )
 from core_engine.map_options import MapOptions
@@ -248,7 +248,7 @@ class Task(TaskMethods[P, R_co]):
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """A task that is made of a method is bound like one. Others stay as they are where a class has them."""
-        if instance is None or not _is_method(self.fn):
+        if instance is None or not is_method(self.fn):
             return self
         bound: Task[..., Any] = object.__new__(Task)
         bound.__dict__.update(self.__dict__)
@@ -315,12 +315,6 @@ def _jitter(factor: float | None) -> float | None:
     if factor is not None and factor < 0:
         raise ValueError(f"retry_jitter_factor must be 0 or more, not {factor}.")
     return factor
-
-
-def _is_method(fn: Any) -> bool:
-    """Returns whether a function is defined in the body of a class."""
-    place = fn.__qualname__.rpartition(".")[0] if isinstance(fn, FunctionType) else ""
-    return bool(place) and not place.endswith("<locals>")
 
 
 def _docstring(fn: Any) -> str | None:

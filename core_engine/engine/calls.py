@@ -161,15 +161,8 @@ class CallBlock:
         run_set = self.run_set
         for index in self._indices:
             if run_set.states[index] is None:
-                if run_set.flow_run.stopping is not None:
-                    from core_engine.engine.crashes import end_unstarted
-
-                    end_unstarted(run_set, index)
-                    continue
-                if run_set.closed is not None and index not in run_set.active:
-                    from core_engine.engine.failure_policy import end_closed
-
-                    end_closed(run_set, index)
+                is_ending = run_set.flow_run.stopping is not None or run_set.closed is not None
+                if is_ending and run_set.ends_instead(index):
                     continue
                 run_set.waiting.discard(index)
                 return TaskCall(run_set, index)

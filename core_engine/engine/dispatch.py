@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from core_engine import clock
@@ -13,6 +13,7 @@ from core_engine.concurrency.waiting import step
 from core_engine.engine.calls import CallBlock
 from core_engine.engine.crashes import crashed_task_state, ended_by
 from core_engine.engine.inputs import futures_ended, holds_handles, unsettled_futures, when_ended
+from core_engine.engine.run_logs import logger_of_flow_run
 from core_engine.engine.slots import SlotGate
 from core_engine.exceptions import exception_text
 
@@ -82,19 +83,30 @@ def _send_later(run_set: RunSet, indices: Sequence[int], send: Callable[[], None
     try:
         send()
     except BaseException as error:
+        logger_of_flow_run(run_set.flow_run).error(
+            "Runs of task '%s' could not be submitted, and crash: %s", run_set.task.name, exception_text(error)
+        )
         end_unsent(run_set, indices, error)
 
 
-@contextlib.contextmanager
-def ended_unless_sent(run_set: RunSet) -> Generator[None]:
+class ended_unless_sent:  # noqa: N801  # used as `with ended_unless_sent(...)`
     """Ends the runs of a set if an exception leaves the block, in which they are sent on their way."""
-    try:
-        yield
-    except BaseException as error:
-        # A run that is tried again later would be left behind as well.
-        run_set.closed = f"Submitting it was broken off: {exception_text(error)}"
-        end_unsent(run_set, range(run_set.count), error)
-        raise
+
+    __slots__ = ("_run_set",)
+
+    def __init__(self, run_set: RunSet) -> None:
+        self._run_set = run_set
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            # A run that was to be tried again later would be left behind as well.
+            self._run_set.closed = f"Submitting it was broken off: {exception_text(error)}"
+            end_unsent(self._run_set, range(self._run_set.count), error)
 
 
 def end_unsent(run_set: RunSet, indices: Sequence[int], error: BaseException) -> None:

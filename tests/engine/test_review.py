@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import threading
+import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 from uuid import uuid4
@@ -11,10 +14,14 @@ import pytest
 
 from core_engine import clock, flow, task
 from core_engine.backend import open_backend
+from core_engine.client.embedded import EmbeddedClient
 from core_engine.exceptions import StoreError
 from core_engine.logging.records import LogEntry
+from core_engine.task_runners import TaskConcurrencyType
+from core_engine.testing.clocks import leaping_clock
 from runners.concurrent import ConcurrentTaskRunner
-from tests.behaviours.helpers import PATIENCE, read_states, read_task_runs, setting, wait_until_set
+from runners.sequential import SequentialTaskRunner
+from tests.behaviours.helpers import PATIENCE, ask, read_states, read_task_runs, setting, until_set, wait_until_set
 from tests.runners.test_conformance import FourMembersTaskRunner
 
 
@@ -204,3 +211,228 @@ def test_a_retry_that_comes_due_after_its_flow_has_ended_disturbs_nobody():
     with held_clock() as clock:
         assert parent(clock) == "Cancelled"
         clock.go_on()
+
+
+class GoneTaskRunner(ConcurrentTaskRunner):
+    """Takes no runs of the task named "refused"."""
+
+    async def submit_batch(self, block):
+        if block.run_set.task.name == "refused":
+            raise OSError("the cluster is gone")
+        await super().submit_batch(block)
+
+
+@task(name="refused")
+def refused(x=None):
+    return x
+
+
+@pytest.mark.behaviour("I7", "CRASH-3")
+def test_runs_that_a_runner_refuses_crash_and_the_call_raises_why():
+    @flow(task_runner=GoneTaskRunner())
+    def parent():
+        with pytest.raises(OSError, match="the cluster is gone"):
+            refused.map(range(3))
+
+    state = parent(return_state=True)
+
+    assert state.is_failed()
+    assert {run.state_type for run in read_task_runs(state)} == {"CRASHED"}
+
+
+@pytest.mark.behaviour("I7", "CRASH-3")
+def test_runs_that_a_runner_refuses_when_their_inputs_have_ended_crash():
+    may_end = threading.Event()
+
+    @task
+    def upstream():
+        wait_until_set(may_end)
+
+    @flow(task_runner=GoneTaskRunner())
+    def parent():
+        held = upstream.submit()
+        downstream = [refused.submit(held), *refused.map([held, held]), refused.submit(wait_for=[held])]
+        may_end.set()
+        return [future.wait(PATIENCE) for future in downstream]
+
+    states = parent(return_state=True).result(raise_on_failure=False)
+
+    assert [state.type.value for state in states] == ["CRASHED"] * 4
+    assert all("the cluster is gone" in state.message for state in states)
+
+
+@pytest.mark.behaviour("DEP-13")
+def test_a_map_over_what_cannot_be_searched_raises_and_leaves_no_run_behind():
+    @flow
+    def parent():
+        refused.with_options(name="same").submit(["linked"]).result()
+        cyclic = []
+        cyclic.append(cyclic)
+        with pytest.raises(Exception, match="holds itself"):
+            refused.with_options(name="same").map([cyclic])
+        return "ended"
+
+    assert parent() == "ended"
+
+
+@pytest.mark.behaviour("FLOW-RET-16", "TASK-CALL-1")
+def test_a_flow_run_whose_function_has_ended_starts_no_further_runs():
+    contexts = []
+
+    @flow
+    def parent():
+        contexts.append(contextvars.copy_context())
+        return "ended"
+
+    @flow
+    def child():
+        pass
+
+    state = parent(return_state=True)
+
+    for call in (refused, refused.submit, child):
+        with pytest.raises(RuntimeError, match="has ended"):
+            contexts[0].run(call)
+    assert read_task_runs(state) == []
+
+
+@pytest.mark.behaviour("FLOW-TIME-1", "FLOW-TIME-5")
+def test_a_flow_times_out_while_a_sequential_runner_waits_to_try_a_task_again():
+    @task(retries=1, retry_delay_seconds=600)
+    def fails(x):
+        raise ValueError
+
+    @flow(timeout_seconds=0.1, task_runner=SequentialTaskRunner())
+    def parent():
+        fails.map(range(2))
+
+    state = parent(return_state=True)
+
+    assert state.name == "TimedOut"
+    assert [run.state_type for run in read_task_runs(state)] == ["CRASHED", "CRASHED"]
+
+
+@pytest.mark.anyio
+async def test_runs_whose_submission_is_cancelled_in_async_code_end():
+    started = threading.Event()
+    may_end = threading.Event()
+
+    @task(retries=1, retry_delay_seconds=600)
+    async def held(x):
+        started.set()
+        await until_set(may_end)
+        raise ValueError
+
+    @flow(task_runner=SequentialTaskRunner())
+    async def parent():
+        submission = asyncio.ensure_future(held.map(range(3)))
+        await until_set(started)
+        submission.cancel()
+        await asyncio.wait([submission])
+        may_end.set()
+        return "ended"
+
+    assert await parent() == "ended"
+
+
+class SequentialFourMembersTaskRunner(FourMembersTaskRunner):
+    concurrency_type = TaskConcurrencyType.SEQUENTIAL
+
+    async def submit(self, key, call):
+        await super().submit(key, call)
+        await self.wait(key)
+
+
+@pytest.mark.behaviour("TASK-MAP-14", "RUN-6")
+def test_a_sequential_runner_of_four_members_runs_the_children_of_a_map_one_after_another():
+    attempts = []
+
+    @task(retries=1, retry_delay_seconds=60)
+    def fails_first(x):
+        attempts.append(x)
+        if attempts.count(x) == 1:
+            raise ValueError
+
+    @flow(task_runner=SequentialFourMembersTaskRunner())
+    def parent():
+        fails_first.map(range(3))
+
+    with leaping_clock():
+        assert parent(return_state=True).is_completed()
+    assert attempts == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.fixture
+def one_slot():
+    """A tag whose runs have one slot between them."""
+    ask(lambda client: client.create_concurrency_limit("one", 1))
+    return "one"
+
+
+@pytest.mark.behaviour("ORCH-22", "ORCH-23")
+def test_a_run_that_is_cancelled_while_its_slot_is_taken_gives_it_back(one_slot, monkeypatch):
+    taking, may_take = threading.Event(), threading.Event()
+    take_slots = EmbeddedClient.take_slots
+
+    def slow(client, *args):
+        taking.set()
+        wait_until_set(may_take)
+        return take_slots(client, *args)
+
+    monkeypatch.setattr(EmbeddedClient, "take_slots", slow)
+
+    @flow
+    def parent():
+        limited = refused.with_options(name="limited", tags=[one_slot])
+        cancelled = limited.submit()
+        wait_until_set(taking)
+        cancelled.cancel()
+        assert cancelled.wait(PATIENCE).is_cancelled()
+        may_take.set()
+        return limited.submit("ran").result(PATIENCE)
+
+    assert parent() == "ran"
+
+
+@pytest.mark.behaviour("ORCH-22", "ORCH-23")
+def test_a_run_that_is_tried_again_at_once_takes_a_slot_anew(one_slot):
+    running, most, failed = [], [], []
+
+    @task(retries=3, tags=[one_slot])
+    def limited(x):
+        running.append(x)
+        time.sleep(0.005)
+        most.append(len(running))
+        running.remove(x)
+        if failed.count(x) < 3:
+            failed.append(x)
+            raise ValueError
+
+    @flow
+    def parent():
+        limited.map(range(4))
+
+    assert parent(return_state=True).is_completed()
+    assert set(most) == {1}
+
+
+@pytest.mark.behaviour("ORCH-22", "I7")
+def test_a_run_whose_slot_cannot_be_taken_crashes_and_those_behind_it_have_their_turn(one_slot, monkeypatch):
+    take_slots = EmbeddedClient.take_slots
+    refusals = [StoreError("The database is locked.")]
+
+    def refuse_once(client, *args):
+        if refusals:
+            raise refusals.pop()
+        return take_slots(client, *args)
+
+    monkeypatch.setattr(EmbeddedClient, "take_slots", refuse_once)
+
+    @flow
+    def parent():
+        limited = refused.with_options(name="limited", tags=[one_slot])
+        return [future.wait(PATIENCE) for future in limited.map(range(3))]
+
+    states = parent(return_state=True).result(raise_on_failure=False)
+
+    assert [state.type.value for state in states] == ["CRASHED", "COMPLETED", "COMPLETED"]

@@ -63,7 +63,7 @@ def crashed_task_state(run_set: RunSet, index: int, run: ActiveTaskRun | None, e
 
     An interrupt or a system exit is kept for the end of the flow, which raises it again.
     """
-    if not isinstance(error, Exception):
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
         run_set.flow_run.fatal = run_set.flow_run.fatal or error
     return crash_task_run(run if run is not None else run_set.activate(index), error)
 

@@ -75,7 +75,6 @@ async def create_then_begin_flow_run(
     logger.info("Created flow run '%s' for flow '%s'", run.record.name, flow.name)
     state = await begin_with_valid_parameters(flow, run, parameters, client, user_thread)
     await client.journal_committed(state._position)
-    _raise_fatal(run)
     return await returned(state, return_type, flow)
 
 
@@ -85,8 +84,8 @@ def _check_return_type(return_type: str) -> None:
 
 
 def _raise_fatal(run: ActiveFlowRun) -> None:
-    """An interrupt or a system exit that ended a task ends the program, once everything is recorded (CRASH-2, 8)."""
-    if run.fatal is not None and run.parent is None:
+    """An interrupt or a system exit that ended a task ends the flow as well, and then the program (CRASH-2, 8)."""
+    if run.fatal is not None:
         raise run.fatal
 
 
@@ -295,6 +294,7 @@ async def _execute(
                 value = await call_flow_function(flow, run, parameters, user_thread)
             finally:
                 await run.end_attempt()
+                _raise_fatal(run)
             _raise_stopping(run)
             return await flow_outcome(run, value, factory)
     except FlowTimedOut as error:

@@ -21,7 +21,16 @@ from core_engine.task_runners import TaskConcurrencyType
 from core_engine.testing.clocks import leaping_clock
 from runners.concurrent import ConcurrentTaskRunner
 from runners.sequential import SequentialTaskRunner
-from tests.behaviours.helpers import PATIENCE, ask, read_states, read_task_runs, setting, until_set, wait_until_set
+from tests.behaviours.helpers import (
+    PATIENCE,
+    ask,
+    read_flow_runs,
+    read_states,
+    read_task_runs,
+    setting,
+    until_set,
+    wait_until_set,
+)
 from tests.runners.test_conformance import FourMembersTaskRunner
 
 
@@ -436,3 +445,62 @@ def test_a_run_whose_slot_cannot_be_taken_crashes_and_those_behind_it_have_their
     states = parent(return_state=True).result(raise_on_failure=False)
 
     assert [state.type.value for state in states] == ["CRASHED", "COMPLETED", "COMPLETED"]
+
+
+@pytest.mark.behaviour("CRASH-2", "CRASH-8")
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("returned", [None, "a value"])
+def test_a_flow_that_never_looks_at_a_task_that_was_interrupted_crashes_all_the_same(exception, returned):
+    @task
+    def interrupted():
+        raise exception
+
+    @flow
+    def parent():
+        interrupted.submit().wait()
+        return returned
+
+    with pytest.raises(exception):
+        parent()
+
+    (run,) = read_flow_runs()
+    assert run.state_type == "CRASHED"
+
+
+@pytest.mark.behaviour("CRASH-1", "CRASH-2")
+@pytest.mark.parametrize("exception", [asyncio.CancelledError, GeneratorExit])
+def test_other_base_exceptions_of_a_task_crash_the_task_alone(exception):
+    @task
+    def crashes():
+        raise exception
+
+    @task
+    async def crashes_on_the_loop():
+        raise exception
+
+    @flow
+    def parent():
+        return [crashes.submit().wait().type.value, crashes_on_the_loop.submit().wait().type.value]
+
+    assert parent() == ["CRASHED", "CRASHED"]
+
+
+@pytest.mark.behaviour("FLOW-RET-3")
+def test_a_subflow_that_crashed_counts_for_a_parent_that_goes_on():
+    class NeverStarts(ConcurrentTaskRunner):
+        async def _start(self, exit_stack):
+            raise OSError("no cluster")
+
+    @flow(task_runner=NeverStarts())
+    def child():
+        pass
+
+    @flow
+    def parent():
+        with pytest.raises(OSError, match="no cluster"):
+            child()
+
+    state = parent(return_state=True)
+
+    assert state.is_failed()
+    assert "1/1" in state.message

@@ -85,14 +85,16 @@ def _record_cancelled(run_set: RunSet, index: int, left_behind: bool) -> None:
     from core_engine.engine.run_logs import logger_of_task_run
 
     run = run_set.activate(index)
-    if run.state._type not in FINAL_TYPES:
-        message = "The task run was cancelled."
-        if left_behind:
-            message = "The task run was cancelled. Its code cannot be interrupted; it is left behind."
-            logger = logger_of_task_run(run)
-            logger.warning("%s Its value will be dropped.", message)
-        decide_task(run, State(CANCELLED, message=message), execution=run.execution)
-    run_set.settle(index, run.state)
+    # Who holds the lock may be about to record the run's own end: seen before it is recorded it would never be durable.
+    with run.flow_run.decisions:
+        if run.state._type not in FINAL_TYPES:
+            message = "The task run was cancelled."
+            if left_behind:
+                message = "The task run was cancelled. Its code cannot be interrupted; it is left behind."
+                logger_of_task_run(run).warning("%s Its value will be dropped.", message)
+            decide_task(run, State(CANCELLED, message=message), execution=run.execution)
+        state = run.state
+    run_set.settle(index, state)
 
 
 async def end_runs_below(flow_run: ActiveFlowRun) -> None:

@@ -171,7 +171,7 @@ class Journal:
         done = threading.Lock()
         done.acquire()
         self.when_committed(position, lambda failure: done.release())
-        arrived = done.acquire(timeout=-1 if timeout_seconds is None else max(0.0, timeout_seconds))
+        arrived = wait_for(done, timeout_seconds)
         if self.committed >= position:
             return True
         if arrived:
@@ -395,18 +395,24 @@ class Journal:
         self._parked = ""
 
 
+def wait_for(lock: threading.Lock, timeout_seconds: float | None) -> bool:
+    """Waits for a lock; None: without a limit. Of the journal, only in here may a signal interrupt a thread."""
+    return lock.acquire(timeout=-1 if timeout_seconds is None else max(0.0, timeout_seconds))
+
+
 _journals: weakref.WeakSet[Journal] = weakref.WeakSet()
 
 # How long the end of the interpreter may be held up by a store that does not take what is queued.
 _EXIT_SECONDS = 30.0
 
 
-def _flush_at_exit() -> None:
-    deadline = time.monotonic() + _EXIT_SECONDS
+def flush_all(timeout_seconds: float = _EXIT_SECONDS) -> None:
+    """Has all journals of this process commit what is queued, before the process ends; says so if the time runs out."""
+    deadline = time.monotonic() + timeout_seconds
     for journal in list(_journals):
         try:
             if journal.failure is None and not journal.flush(max(0.0, deadline - time.monotonic())):
-                _logger.error("The interpreter ends, and what was recorded last could not be stored in time.")
+                _logger.error("The process ends, and what was recorded last could not be stored in time.")
         except StoreError:
             pass  # It was logged when the journal stopped.
 
@@ -416,6 +422,6 @@ def _silence_in_child() -> None:
         journal._become_silent()
 
 
-atexit.register(_flush_at_exit)
+atexit.register(flush_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_silence_in_child)

@@ -32,7 +32,14 @@ def _moment(seconds: float | None) -> datetime | None:
 
 
 class Executing(Protocol):
-    """User code that is running: a thread's section, a timed call, or a task of an event loop."""
+    """User code that is running: a thread's section, a timed call, or a task of an event loop.
+
+    Attributes:
+        ident: The thread that runs it; None: not known yet.
+    """
+
+    @property
+    def ident(self) -> int | None: ...
 
     def interrupt(self, call: Any, exception: type[Interrupt]) -> bool:
         """Raises `exception` in it if it still runs `call`; returns whether it does."""
@@ -188,6 +195,7 @@ class ActiveFlowRun:
         self.deadline: float | None = None
         self.fatal: BaseException | None = None
         self.stopping: BaseException | None = None
+        self.interrupted = 0.0
         self.cancelling = False
         self.named = False
         self.executing: Executing | None = None

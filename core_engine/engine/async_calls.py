@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from core_engine.concurrency.interrupts import await_user_code
 from core_engine.engine.cancellation import ExecutingTask, TaskRunCancelled
 from core_engine.engine.timeouts import TimedOut
 
@@ -20,17 +21,20 @@ async def call_async(run: ActiveTaskRun, task: Task[..., Any], args: Any, kwargs
         TimedOut: It did not end within the task's timeout.
         TaskRunCancelled: The run was cancelled.
     """
-    run.executed_by(ExecutingTask())
+    executing = ExecutingTask()
+    run.executed_by(executing)
     try:
         if task.timeout_seconds is None:
-            return await task.fn(*args, **kwargs)
-        return await _in_time(task.fn(*args, **kwargs), task.timeout_seconds)
+            return await await_user_code(task.fn, args, kwargs)
+        return await _in_time(await_user_code(task.fn, args, kwargs), task.timeout_seconds)
     except asyncio.CancelledError:
         current = asyncio.current_task()
         if run.is_cancelled() and current is not None:
             current.uncancel()
             raise TaskRunCancelled from None
         raise
+    finally:
+        executing.ended()
 
 
 async def _in_time(awaitable: Any, timeout_seconds: float) -> Any:

@@ -6,9 +6,11 @@ from collections.abc import Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from core_engine import clock
+from core_engine.concurrency.interrupts import Interrupt
 from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import step
 from core_engine.engine.run_sets import RunSet
+from core_engine.engine.signals import is_this_thread_signalled
 from core_engine.schemas.states import SCHEDULED, State
 
 if TYPE_CHECKING:
@@ -84,6 +86,9 @@ class TaskCall:
             state = self.run_set.context.copy().run(step, self.begin())
         except BaseException as exception:  # the run's own crash was recorded on the way; this is its outcome
             state = self._crashed(exception)
+            if not isinstance(exception, (Exception, Interrupt)) and is_this_thread_signalled():
+                self.report(state)
+                raise  # it is meant for the flow, whose function called this
         return self.report(state)
 
     async def arun(self, worker: str) -> float | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING
 
 from core_engine.concurrency.interrupts import Interrupt
 from core_engine.concurrency.loops import engine_loop
+from core_engine.concurrency.waiting import Latch, drives_loop
 from core_engine.schemas.states import CANCELLED, CANCELLING, FINAL_TYPES, State
 
 if TYPE_CHECKING:
@@ -29,8 +31,33 @@ class TaskRunStopped(Interrupt):
         return "the flow run that it belongs to has crashed"
 
 
+class FlowRunStopped(Interrupt):
+    """Raised in the user's code of a flow run whose parent has crashed."""
+
+    def __str__(self) -> str:
+        return "the flow run that called it has crashed"
+
+
 class FlowRunCancelled(Interrupt):
     """Raised in the user's code of a flow run that is cancelled."""
+
+
+def raise_stopping(flow_run: ActiveFlowRun) -> None:
+    """Raises what ends the flow run, if it is being ended: in its function's place, or where it calls a task.
+
+    On a loop that is a cancellation, since there an interrupt would end the loop before the runs are recorded.
+    """
+    from core_engine.engine.signals import signal_for
+
+    # A signal may have got through to the code here before the engine loop's thread has stopped the run.
+    reason = flow_run.stopping or signal_for(flow_run)
+    if reason is None:
+        return
+    if isinstance(reason, FlowRunCancelled):
+        raise FlowRunCancelled
+    if drives_loop() and not isinstance(reason, Exception):
+        raise asyncio.CancelledError from reason
+    raise reason
 
 
 def cancel_task_run(run_set: RunSet, index: int) -> bool:
@@ -58,44 +85,77 @@ def _record_cancelled(run_set: RunSet, index: int, left_behind: bool) -> None:
     from core_engine.engine.run_logs import logger_of_task_run
 
     run = run_set.activate(index)
-    if run.state._type not in FINAL_TYPES:
-        message = "The task run was cancelled."
-        if left_behind:
-            message = "The task run was cancelled. Its code cannot be interrupted; it is left behind."
-            logger = logger_of_task_run(run)
-            logger.warning("%s Its value will be dropped.", message)
-        decide_task(run, State(CANCELLED, message=message), execution=run.execution)
-    run_set.settle(index, run.state)
+    # Who holds the lock may be about to record the run's own end: seen before it is recorded it would never be durable.
+    with run.flow_run.decisions:
+        if run.state._type not in FINAL_TYPES:
+            message = "The task run was cancelled."
+            if left_behind:
+                message = "The task run was cancelled. Its code cannot be interrupted; it is left behind."
+                logger_of_task_run(run).warning("%s Its value will be dropped.", message)
+            decide_task(run, State(CANCELLED, message=message), execution=run.execution)
+        state = run.state
+    run_set.settle(index, state)
 
 
-async def end_task_runs(flow_run: ActiveFlowRun, interruption: type[Interrupt] = TaskRunStopped) -> None:
-    """Ends all task runs of a flow run that has been stopped: what runs is interrupted, what waits never starts.
+async def end_runs_below(flow_run: ActiveFlowRun) -> None:
+    """Ends the task runs and subflows of a flow run that has been stopped: what runs is interrupted, what waits never
+    starts.
 
     Waits for what runs, up to the setting grace_seconds; what goes on even then is recorded as ended and left behind.
     """
-    from core_engine.engine.crashes import crash_task_run, end_unstarted
+    from core_engine.engine.crashes import end_at_once
+    from core_engine.engine.signals import is_urgent
 
+    assert flow_run.stopping is not None
     deadline = time.monotonic() + flow_run.client.grace_seconds
-    while True:
-        open_sets = flow_run.open_sets()
-        for run_set in open_sets:
-            for index in run_set.unsettled():
-                executing = run_set.executing.get(index)
-                if executing is not None:
-                    executing.interrupt(run_set.active.get(index), interruption)
-                elif index not in run_set.active or index in run_set.waiting:
-                    end_unstarted(run_set, index)
-        if not flow_run.open_sets():
-            return
-        if time.monotonic() > deadline:
-            break
-        ended = flow_run.when_all_ended()
-        await ended.arrive(INTERRUPT_AGAIN_SECONDS)
+    try:
+        while True:
+            _end_waiting(flow_run)
+            if not flow_run.open_sets() and not flow_run.children:
+                return
+            if time.monotonic() > deadline or is_urgent(flow_run):
+                return
+            interrupt_runs(flow_run)
+            # Subflows that end set no latch.
+            ended = flow_run.when_all_ended() if flow_run.open_sets() else Latch()
+            await ended.arrive(INTERRUPT_AGAIN_SECONDS)
+    finally:
+        end_at_once(flow_run, flow_run.stopping, below=True)
+
+
+def _end_waiting(flow_run: ActiveFlowRun) -> None:
+    """Records the task runs that have not started, or wait for their next attempt: they never will."""
+    from core_engine.engine.crashes import end_unstarted
+
     for run_set in flow_run.open_sets():
         for index in run_set.unsettled():
-            run = run_set.activate(index)
-            crash_task_run(run, flow_run.stopping or interruption())
-            run_set.settle(index, run.state)
+            if index not in run_set.active or index in run_set.waiting:
+                end_unstarted(run_set, index)
+
+
+def interrupt_runs(flow_run: ActiveFlowRun, spared_thread: int | None = None) -> None:
+    """Interrupts the code of a stopped flow run's task runs and subflows, which may go on all the same. Any thread.
+
+    At most every ``INTERRUPT_AGAIN_SECONDS``, however often it is called: who is interrupted is to clean up.
+
+    Parameters:
+        flow_run: The flow run.
+        spared_thread: The thread in which nothing is interrupted, because it is about to be in another way.
+    """
+    now = time.monotonic()
+    if now < flow_run.interrupted + INTERRUPT_AGAIN_SECONDS:
+        return
+    flow_run.interrupted = now
+    for run_set in flow_run.open_sets():
+        for index, executing in list(run_set.executing.items()):
+            if executing.ident != spared_thread:
+                executing.interrupt(run_set.active.get(index), TaskRunStopped)
+    for child in list(flow_run.children):
+        assert flow_run.stopping is not None
+        child.stop(flow_run.stopping)
+        interrupt_runs(child, spared_thread)
+        if child.executing is not None and child.executing.ident != spared_thread:
+            child.executing.interrupt(child, FlowRunStopped)
 
 
 def cancel_flow_run(run: ActiveFlowRun) -> None:
@@ -127,22 +187,36 @@ def _interrupt_function(run: ActiveFlowRun) -> None:
 
 
 class ExecutingTask:
-    """An async function that is being awaited as part of a loop's task."""
+    """An async function that is being awaited as part of a loop's task.
 
-    __slots__ = ("_loop", "_task")
+    ``_has_ended`` belongs to the loop's thread: an interrupt that comes there after the function has ended is dropped,
+    so that it never meets the engine's own waiting.
+    """
+
+    __slots__ = ("_has_ended", "_loop", "_task", "ident")
 
     def __init__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
         self._loop = asyncio.get_running_loop()
+        self._has_ended = False
+        self.ident = threading.get_ident()
 
     def interrupt(self, call: object, exception: type[Interrupt]) -> bool:
-        """Cancels the task; returns whether it has not ended."""
-        if self._task.done():
+        """Cancels the task if the function has not ended; returns whether it may go on. Any thread."""
+        if self._has_ended or self._task.done():
             return False
         try:
-            self._loop.call_soon_threadsafe(self._task.cancel)
+            self._loop.call_soon_threadsafe(self._cancel)
         except RuntimeError:
             return False  # the loop was closed, and the task with it
         return True
+
+    def ended(self) -> None:
+        """The function has ended. On the loop."""
+        self._has_ended = True
+
+    def _cancel(self) -> None:
+        if not self._has_ended:
+            self._task.cancel()

@@ -12,7 +12,7 @@ from core_engine.concurrency.waiting import step
 from core_engine.context import FlowRunContext, ObjectRegistry, TaskRunContext
 from core_engine.engine.flow_runs import create_then_begin_flow_run
 from core_engine.engine.main_guard import is_reimported_by_child
-from core_engine.engine.signals import flow_signals
+from core_engine.engine.signals import await_with_signals, flow_signals
 from core_engine.engine.subflows import create_and_begin_subflow_run
 from core_engine.logging import get_logger, setup_logging
 
@@ -89,14 +89,9 @@ def _enter_root(flow: Flow[..., Any], parameters: dict[str, Any], wait_for: Any,
     user_thread = UserThread(runs_function=True)
     begin = create_then_begin_flow_run(flow, parameters, None, return_type, get_client(), user_thread)
     if flow.isasync:
-        return _with_signals(begin)
+        return await_with_signals(begin)
     with flow_signals():
         return step(begin)
-
-
-async def _with_signals(begin: Coroutine[Any, Any, Any]) -> Any:
-    with flow_signals(asynchronous=True):
-        return await begin
 
 
 def _enter_subflow(
@@ -121,7 +116,7 @@ def _enter_subflow(
         # A sync parent gets the value: the child has a loop of its own, in this thread if it has none yet.
         if in_loop:
             return service_threads.submit(asyncio.run, begin(True)).wait_result()
-        return asyncio.run(begin(True))
+        return asyncio.run(await_with_signals(begin(True)))
     if parent.flow.isasync:
         return service_threads.submit(lambda: step(begin(True))).wait_result()
     return step(begin(True))

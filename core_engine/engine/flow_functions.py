@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
-from core_engine.concurrency.interrupts import Interrupt, call_interruptibly, current_section
+from core_engine.concurrency.interrupts import Interrupt, await_user_code, call_interruptibly, current_section
 from core_engine.concurrency.loops import Timer, engine_loop
 from core_engine.engine.cancellation import ExecutingTask, FlowRunCancelled
 
@@ -47,11 +47,11 @@ async def call_flow_function(
 
 
 async def _call_async(flow: Flow[..., Any], run: ActiveFlowRun, args: Any, kwargs: Any) -> Any:
-    run.executing = ExecutingTask()
+    run.executing = executing = ExecutingTask()
     limit = asyncio.timeout(flow.timeout_seconds)
     try:
         async with limit:
-            return await flow.fn(*args, **kwargs)
+            return await await_user_code(flow.fn, args, kwargs)
     except TimeoutError:
         if limit.expired():
             assert flow.timeout_seconds is not None
@@ -64,6 +64,7 @@ async def _call_async(flow: Flow[..., Any], run: ActiveFlowRun, args: Any, kwarg
             raise FlowRunCancelled from None
         raise
     finally:
+        executing.ended()
         run.executing = None
 
 

@@ -16,6 +16,7 @@ from core_engine.backend.entries import FlowRunCreated, FlowRunUpdated
 from core_engine.concurrency.waiting import run_blocking
 from core_engine.context import FlowRunContext, TagsContext
 from core_engine.engine.active import ActiveFlowRun, register, unregister
+from core_engine.engine.cancellation import FlowRunCancelled, raise_stopping
 from core_engine.engine.crashes import report_flow_run_crashes
 from core_engine.engine.flow_functions import FlowTimedOut, call_flow_function
 from core_engine.engine.hooks import run_flow_hooks
@@ -73,7 +74,8 @@ async def create_then_begin_flow_run(
     run = new_flow_run(flow, parameters, client)
     logger = logger_of_flow_run(run)
     logger.info("Created flow run '%s' for flow '%s'", run.record.name, flow.name)
-    state = await begin_with_valid_parameters(flow, run, parameters, client, user_thread)
+    async with report_flow_run_crashes(run, client, flow):
+        state = await begin_with_valid_parameters(flow, run, parameters, client, user_thread)
     await client.journal_committed(state._position)
     return await returned(state, return_type, flow)
 
@@ -184,16 +186,16 @@ async def begin_flow_run(
     register(run)
     logger = logger_of_flow_run(run)
     try:
-        async with report_flow_run_crashes(run, client, flow):
-            with watch_requests(run):
-                logger.debug(
-                    "Starting %r; submitted tasks will be run by %s...",
-                    type(flow.task_runner).__name__,
-                    flow.task_runner,
-                )
-                run.session = RunnerSession(flow.task_runner, logger)
-                await run.session.start()
-                try:
+        with watch_requests(run):
+            try:
+                async with report_flow_run_crashes(run, client, flow):
+                    logger.debug(
+                        "Starting %r; submitted tasks will be run by %s...",
+                        type(flow.task_runner).__name__,
+                        flow.task_runner,
+                    )
+                    run.session = RunnerSession(flow.task_runner, logger)
+                    await run.session.start()
                     partial = {
                         "flow": flow,
                         "client": client,
@@ -205,7 +207,8 @@ async def begin_flow_run(
                     state = await orchestrate_flow_run(
                         flow, run, parameters, wait_for, interruptible, client, partial, user_thread
                     )
-                finally:
+            finally:
+                if run.session is not None:
                     await run.session.stop()
     except Abort as abort:
         logger.info("Flow run was aborted: %s", abort)
@@ -288,17 +291,14 @@ async def _execute(
     run.deadline = None if flow.timeout_seconds is None else time.monotonic() + flow.timeout_seconds
     try:
         with context, _captured_prints(context):
+            _name_once(flow, run, parameters, context)
+            logger.debug("Executing flow %r for flow run %r...", flow.name, run.record.name)
             try:
-                _name_once(flow, run, parameters, context)
-                logger.debug("Executing flow %r for flow run %r...", flow.name, run.record.name)
                 value = await call_flow_function(flow, run, parameters, user_thread)
-            except BaseException as error:
-                await _end_task_runs_of_crash(run, error)
+            except (Exception, Abort, Pause, FlowRunCancelled):
+                await _wait_for_task_runs(run)
                 raise
-            finally:
-                await run.end_attempt()
-                _raise_fatal(run)
-            _raise_stopping(run)
+            await _wait_for_task_runs(run)
             return await flow_outcome(run, value, factory)
     except FlowTimedOut as error:
         logger.error("Flow run exceeded its timeout of %s seconds", error.timeout_seconds)
@@ -314,21 +314,11 @@ async def _execute(
         raise
 
 
-async def _end_task_runs_of_crash(run: ActiveFlowRun, error: BaseException) -> None:
-    """Ends the task runs of a flow that is being interrupted, so that nobody waits for what has not begun."""
-    from core_engine.engine.cancellation import end_task_runs
-
-    if run.cancelling or isinstance(error, (Exception, Abort, Pause)):
-        return
-    run.stop(error)
-    await end_task_runs(run)
-
-
-def _raise_stopping(run: ActiveFlowRun) -> None:
-    from core_engine.engine.cancellation import FlowRunCancelled
-
-    if isinstance(run.stopping, FlowRunCancelled):
-        raise run.stopping
+async def _wait_for_task_runs(run: ActiveFlowRun) -> None:
+    """Waits until all task runs of a flow have ended, also when its function raised; a crash is reported without."""
+    await run.end_attempt()
+    raise_stopping(run)
+    _raise_fatal(run)
 
 
 def _name_once(flow: Flow[..., Any], run: ActiveFlowRun, parameters: dict[str, Any], context: FlowRunContext) -> None:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from core_engine.concurrency.interrupts import await_user_code, call_user_code
 from core_engine.concurrency.waiting import drives_loop, run_blocking
 from core_engine.logging import flow_run_logger, task_run_logger
 from core_engine.schemas.states import CANCELLING, COMPLETED, CRASHED, FAILED, State
@@ -63,11 +64,11 @@ async def _run_hook(hook: Callable[..., Any], logger: RunLogger, state: State, a
     try:
         if inspect.iscoroutinefunction(hook):
             if drives_loop():
-                await hook(**arguments)
+                await await_user_code(hook, (), arguments)
             else:
                 asyncio.run(hook(**arguments))
         else:
-            await run_blocking(lambda: hook(**arguments))
+            await run_blocking(call_user_code, hook, (), arguments)
     except Exception as error:
         if isinstance(error, TypeError) and not _fits(hook, arguments):
             logger.error(

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from core_engine.concurrency.interrupts import interruptible
 from core_engine.concurrency.waiting import Latch, step
 from core_engine.context import FlowRunContext, TaskRunContext
 from core_engine.engine.failure_policy import end_rest
@@ -160,6 +161,7 @@ def _sync_stream(window: _Stream, items: Iterator[Any]) -> Generator[TaskFuture[
         window.leave()
 
 
+@interruptible
 def _read_chunk(items: Iterator[Any], size: int) -> tuple[list[Any], bool]:
     """Reads up to `size` items, fewer from a slow source; returns them and whether the source is at its end."""
     chunk: list[Any] = []

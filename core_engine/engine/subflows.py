@@ -10,6 +10,7 @@ from core_engine.backend.entries import TaskRunsCreated, TaskRunUpdated
 from core_engine.concurrency.waiting import run_blocking
 from core_engine.context import FlowRunContext, TagsContext
 from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun
+from core_engine.engine.crashes import report_flow_run_crashes
 from core_engine.engine.flow_runs import begin_with_valid_parameters, new_flow_run, returned
 from core_engine.engine.inputs import inputs_by_parameter, resolve_inputs
 from core_engine.engine.proposals import propose_flow_state
@@ -53,7 +54,8 @@ async def create_and_begin_subflow_run(
     client.journal.append(TaskRunUpdated(stand_in.group, stand_in.index, {"child_flow_run_id": run.id}))
     get_run_logger().info("Created subflow run '%s' for flow '%s'", run.record.name, flow.name)
     try:
-        state = await _begin(flow, run, parameters, wait_for, client, user_thread)
+        async with report_flow_run_crashes(run, client, flow):
+            state = await _begin(flow, run, parameters, wait_for, client, user_thread)
     finally:
         # Counts for the parent also when it crashed, and the parent's function goes on all the same.
         assert run.progress.state is not None

@@ -100,11 +100,9 @@ def check_can_run_tasks(
 def _check_going_on(flow_run: ActiveFlowRun) -> None:
     """Raises what ends the flow run, if it is being ended or has ended: no further task run starts."""
     if flow_run.stopping is not None:
-        from core_engine.engine.cancellation import FlowRunCancelled
+        from core_engine.engine.cancellation import raise_stopping
 
-        if isinstance(flow_run.stopping, FlowRunCancelled):
-            raise FlowRunCancelled
-        raise RuntimeError("The flow run is being ended; it starts no further task runs.") from flow_run.stopping
+        raise_stopping(flow_run)
     if not flow_run.takes_runs:
         raise RuntimeError(HAS_ENDED)
     if flow_run.deadline is not None and time.monotonic() >= flow_run.deadline:

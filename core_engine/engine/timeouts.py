@@ -41,6 +41,11 @@ class TimedCall:
         self._args = args
         self._kwargs = kwargs
 
+    @property
+    def ident(self) -> int | None:
+        """The thread that makes the call; None before it has begun."""
+        return None if self.section is None else self.section.ident
+
     def run(self) -> None:
         self.section = section = current_section()
         self.outcome.run(call_interruptibly, section, self, self._function, self._args, self._kwargs)

@@ -22,6 +22,10 @@ class FlowExpired(Interrupt):
     """Raised in a flow's function whose time is over."""
 
 
+class FlowTimeIsOver(TimeoutError):
+    """Raised where a flow whose time is over calls a task: before its function is interrupted, or after it went on."""
+
+
 class FlowTimedOut(Exception):
     """The flow's function did not end in time."""
 
@@ -52,8 +56,8 @@ async def _call_async(flow: Flow[..., Any], run: ActiveFlowRun, args: Any, kwarg
     try:
         async with limit:
             return await await_user_code(flow.fn, args, kwargs)
-    except TimeoutError:
-        if limit.expired():
+    except TimeoutError as error:
+        if limit.expired() or isinstance(error, FlowTimeIsOver):
             assert flow.timeout_seconds is not None
             raise FlowTimedOut(flow.timeout_seconds) from None
         raise
@@ -76,9 +80,10 @@ def _call_sync(flow: Flow[..., Any], run: ActiveFlowRun, args: Any, kwargs: Any)
         return call_interruptibly(section, run, flow.fn, args, kwargs)
     except FlowExpired:
         raise FlowTimedOut(_limit(run)) from None
-    except TimeoutError:
-        # The next task call after the deadline says so by this error; one that user code raised is an ordinary failure.
-        if alarm is not None and alarm.rang and flow.timeout_seconds is not None:
+    except TimeoutError as error:
+        # One that user code raised before the deadline is an ordinary failure.
+        rang = alarm is not None and alarm.rang
+        if flow.timeout_seconds is not None and (rang or isinstance(error, FlowTimeIsOver)):
             raise FlowTimedOut(flow.timeout_seconds) from None
         raise
     finally:

@@ -14,6 +14,7 @@ from core_engine.concurrency.waiting import run_blocking, step
 from core_engine.context import FlowRunContext, TagsContext, TaskRunContext
 from core_engine.engine.active import HAS_ENDED
 from core_engine.engine.dispatch import dispatch, ended_unless_sent
+from core_engine.engine.flow_functions import FlowTimeIsOver
 from core_engine.engine.inputs import holds_handles, inputs_by_parameter
 from core_engine.engine.run_sets import RunSet
 from core_engine.exceptions import MissingContextError
@@ -106,7 +107,7 @@ def _check_going_on(flow_run: ActiveFlowRun) -> None:
     if not flow_run.takes_runs:
         raise RuntimeError(HAS_ENDED)
     if flow_run.deadline is not None and time.monotonic() >= flow_run.deadline:
-        raise TimeoutError("The flow run's time is over; it starts no further task runs.")
+        raise FlowTimeIsOver("The flow run's time is over; it starts no further task runs.")
 
 
 async def get_task_call_return_value(

@@ -129,5 +129,6 @@ async def crash_flow_run(run: ActiveFlowRun, error: BaseException) -> None:
     logger.debug("Crash details:", exc_info=error)
     recorded = run.progress.state
     assert recorded is not None
-    await run_flow_hooks(run, recorded)
+    if recorded is state:  # else it had ended before, and its hooks were called then
+        await run_flow_hooks(run, recorded)
     run.client.journal.wait(recorded._position, timeout_seconds=run.client.grace_seconds)

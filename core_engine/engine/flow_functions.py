@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.interrupts import Interrupt, await_user_code, call_interruptibly, current_section
@@ -82,8 +83,8 @@ def _call_sync(flow: Flow[..., Any], run: ActiveFlowRun, args: Any, kwargs: Any)
         raise FlowTimedOut(_limit(run)) from None
     except TimeoutError as error:
         # One that user code raised before the deadline is an ordinary failure.
-        rang = alarm is not None and alarm.rang
-        if flow.timeout_seconds is not None and (rang or isinstance(error, FlowTimeIsOver)):
+        is_over = run.deadline is not None and time.monotonic() >= run.deadline
+        if flow.timeout_seconds is not None and (is_over or isinstance(error, FlowTimeIsOver)):
             raise FlowTimedOut(flow.timeout_seconds) from None
         raise
     finally:
@@ -114,7 +115,6 @@ class _Alarm:
     """Interrupts a flow's function at its deadline, until it has ended. ``_lock`` orders ringing and stopping."""
 
     def __init__(self, run: ActiveFlowRun, timeout_seconds: float) -> None:
-        self.rang = False
         self._run = run
         self._stopped = False
         self._lock = threading.Lock()
@@ -124,7 +124,6 @@ class _Alarm:
         with self._lock:
             if self._stopped:
                 return
-            self.rang = True
             _expire(self._run)
             self._timer = engine_loop().call_later(INTERRUPT_AGAIN_SECONDS, self._ring)
 

@@ -258,6 +258,7 @@ async def orchestrate_flow_run(
         except UpstreamTaskError as error:
             state = State(PENDING, name="NotReady", message=str(error))
             return await propose_flow_state(run, state, force=True)
+    outcome: State | None = None
     state = await propose_flow_state(run, State(RUNNING))
     while state._type is RUNNING:
         if run.attempt > 1:
@@ -266,15 +267,25 @@ async def orchestrate_flow_run(
             run.begin_attempt()
         outcome = await _execute(flow, run, parameters, partial_flow_run_context, user_thread)
         if run.cancelling:
-            await run_flow_hooks(run, State(CANCELLING))
+            break
         state = await propose_flow_state(run, outcome)
-        if state._type in FINAL_TYPES or state._type is CANCELLING:
+        if state._type in FINAL_TYPES or state is outcome:
             await run_flow_hooks(run, state)
         elif state._type not in (RUNNING, PAUSED, CANCELLING):
             state = await propose_flow_state(run, State(RUNNING))
-    if run.cancelling and state._type is CANCELLING:
-        state = await propose_flow_state(run, cancelled_state())
+    if run.cancelling or (state._type is CANCELLING and state is not outcome):
+        return await _end_as_cancelled(run)
     return state
+
+
+async def _end_as_cancelled(run: ActiveFlowRun) -> State:
+    """Calls the hooks of the cancellation, and ends the run, unless it ended before it could be cancelled."""
+    state = run.progress.state
+    assert state is not None
+    if state._type in FINAL_TYPES:
+        return state
+    await run_flow_hooks(run, state if state._type is CANCELLING else State(CANCELLING))
+    return await propose_flow_state(run, cancelled_state())
 
 
 async def _execute(

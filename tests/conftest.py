@@ -4,4 +4,5 @@ pytest_plugins = [
     "tests.support.home",
     "tests.support.leaks",
     "tests.support.behaviours",
+    "tests.support.generated",
 ]

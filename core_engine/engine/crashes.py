@@ -53,11 +53,12 @@ def crash_task_run(run: ActiveTaskRun, error: BaseException) -> State:
     """Records a task run as Crashed, unless it has ended; logs it. Returns the state that it is in then."""
     from core_engine.engine.proposals import decide_task
     from core_engine.engine.run_logs import logger_of_task_run
+    from core_engine.engine.tracebacks import without_engine
 
     if run.state._type in FINAL_TYPES:
         return run.state
     reason = run.flow_run.stopping if isinstance(error, (Interrupt, asyncio.CancelledError)) else None
-    state = exception_to_crashed_state(reason or error)
+    state = exception_to_crashed_state(reason or without_engine(error))
     # A journal that has failed tells so whoever waits for the outcome.
     with contextlib.suppress(StoreError):
         decide_task(run, state, force=True, execution=run.execution)

@@ -316,9 +316,7 @@ async def _execute(
         return timed_out_state(error.timeout_seconds)
     except Exception as error:
         logger.error("Encountered exception during execution:", exc_info=without_engine(error))
-        state = exception_to_failed_state(error, "Flow run encountered an exception.")
-        state._data = await run_blocking(factory.create_result, error)
-        return state
+        return await run_blocking(exception_to_failed_state, error, "Flow run encountered an exception.", factory)
     except BaseException as error:
         if run.cancelling and not isinstance(error, (Abort, Pause)):
             return cancelled_state()

@@ -145,11 +145,12 @@ class Journal:
     def wait(self, position: int, timeout_seconds: float | None = None) -> bool:
         """Blocks until everything up to `position` is committed; returns False if the time ran out first.
 
-        When the writer is not committing just now, this thread does it: not for a thread that must not touch the disk.
+        Without a time limit, and when the writer is not committing just now, this thread does it: not for a thread that
+        must not touch the disk.
 
         Parameters:
             position: As returned by ``append``.
-            timeout_seconds: None means for ever. A commit that this thread has begun is not cut short.
+            timeout_seconds: None means for ever.
 
         Raises:
             StoreError: The writer stopped before it came to `position`.
@@ -160,8 +161,9 @@ class Journal:
             raise RuntimeError(
                 "The journal's writer cannot wait for itself: a callback of when_committed must not wait."
             )
-        # The writer may be asleep, or linger: a thread that has to wait anyway is quicker than waking another.
-        if not self._forked and self._committing.acquire(blocking=False):
+        # The writer may be asleep, or linger: a thread that has to wait anyway is quicker than waking another. A commit
+        # takes as long as the disk does, so a thread that counts the seconds leaves it to the writer.
+        if timeout_seconds is None and not self._forked and self._committing.acquire(blocking=False):
             try:
                 self._commit_queue()
             finally:

@@ -277,10 +277,10 @@ def test_a_thread_that_waits_commits_itself_when_the_writer_is_not_at_it(target:
     committed_in: list[str] = []
     position = journal.append(log_line(FLOW_RUN, "first"))
     journal.when_committed(position, lambda failure: None)
-    assert journal.wait(position, 30)
+    assert journal.wait(position)
     position = journal.append(log_line(FLOW_RUN, "second"))
     target.apply = lambda entries: committed_in.append(threading.current_thread().name)  # type: ignore[assignment]
-    assert journal.wait(position, 30)
+    assert journal.wait(position)
     assert committed_in == [threading.current_thread().name]
     journal.close()
 
@@ -297,9 +297,9 @@ def test_a_wait_that_is_interrupted_in_its_own_commit_loses_nothing_and_tells_th
     position = journal.append_many(lines(3))
     target.apply = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        journal.wait(position, 30)
+        journal.wait(position)
     journal.when_committed(position, told.append)
-    assert journal.wait(position, 30)
+    assert journal.wait(position)
     journal.close()
     assert [entry.message for entry in target.entries] == ["line 0", "line 1", "line 2"]  # type: ignore[union-attr]
     assert told == [None]

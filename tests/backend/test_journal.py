@@ -276,8 +276,9 @@ def test_a_thread_that_waits_commits_itself_when_the_writer_is_not_at_it(target:
     journal = Journal(target, linger_seconds=3600)
     committed_in: list[str] = []
     position = journal.append(log_line(FLOW_RUN, "first"))
-    journal.when_committed(position, lambda failure: None)
     assert journal.wait(position)
+    while journal._parked != "lingering":
+        threading.Event().wait(0.001)
     position = journal.append(log_line(FLOW_RUN, "second"))
     target.apply = lambda entries: committed_in.append(threading.current_thread().name)  # type: ignore[assignment]
     assert journal.wait(position)

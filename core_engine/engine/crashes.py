@@ -6,6 +6,7 @@ import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from core_engine.engine.tracebacks import without_engine
 from core_engine.exceptions import Abort, Pause, StoreError
 from core_engine.schemas.states import CANCELLED, FINAL_TYPES, State
 from core_engine.states import exception_to_crashed_state
@@ -45,11 +46,10 @@ def crash_task_run(run: ActiveTaskRun, error: BaseException) -> State:
     """Records a task run as Crashed, unless it has ended; logs it. Returns the state that it is in then."""
     from core_engine.engine.proposals import decide_task
     from core_engine.engine.run_logs import logger_of_task_run
-    from core_engine.engine.tracebacks import without_engine
 
     if run.state._type in FINAL_TYPES:
         return run.state
-    state = exception_to_crashed_state(without_engine(error))
+    state = exception_to_crashed_state(error)
     # A journal that has failed tells so whoever waits for the outcome.
     with contextlib.suppress(StoreError):
         decide_task(run, state, force=True, execution=run.execution)
@@ -66,7 +66,9 @@ def crashed_task_state(run_set: RunSet, index: int, run: ActiveTaskRun | None, e
     """
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         run_set.flow_run.fatal = run_set.flow_run.fatal or error
-    return crash_task_run(run if run is not None else run_set.activate(index), error)
+    state = crash_task_run(run if run is not None else run_set.activate(index), error)
+    without_engine(error)
+    return state
 
 
 def end_unstarted(run_set: RunSet, index: int) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.interrupts import Interrupt
 from core_engine.concurrency.waiting import drives_loop
+from core_engine.engine.tracebacks import without_engine
 from core_engine.exceptions import Abort, Pause, StoreError
 from core_engine.schemas.states import CANCELLED, CANCELLING, FINAL_TYPES, State
 from core_engine.states import exception_to_crashed_state
@@ -53,12 +54,11 @@ def crash_task_run(run: ActiveTaskRun, error: BaseException) -> State:
     """Records a task run as Crashed, unless it has ended; logs it. Returns the state that it is in then."""
     from core_engine.engine.proposals import decide_task
     from core_engine.engine.run_logs import logger_of_task_run
-    from core_engine.engine.tracebacks import without_engine
 
     if run.state._type in FINAL_TYPES:
         return run.state
     reason = run.flow_run.stopping if isinstance(error, (Interrupt, asyncio.CancelledError)) else None
-    state = exception_to_crashed_state(reason or without_engine(error))
+    state = exception_to_crashed_state(reason or error)
     # A journal that has failed tells so whoever waits for the outcome.
     with contextlib.suppress(StoreError):
         decide_task(run, state, force=True, execution=run.execution)
@@ -75,7 +75,9 @@ def crashed_task_state(run_set: RunSet, index: int, run: ActiveTaskRun | None, e
     """
     if isinstance(error, (KeyboardInterrupt, SystemExit)):
         run_set.flow_run.fatal = run_set.flow_run.fatal or error
-    return crash_task_run(run if run is not None else run_set.activate(index), error)
+    state = crash_task_run(run if run is not None else run_set.activate(index), error)
+    without_engine(error)
+    return state
 
 
 def end_unstarted(run_set: RunSet, index: int) -> None:

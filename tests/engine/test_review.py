@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 import time
+import weakref
 from contextlib import contextmanager
 from types import SimpleNamespace
 from uuid import uuid4
@@ -17,8 +19,9 @@ from core_engine.backend import open_backend
 from core_engine.client.embedded import EmbeddedClient
 from core_engine.engine.active import active_flow_runs
 from core_engine.engine.cancellation import FlowRunCancelled, cancel_flow_run
-from core_engine.exceptions import StoreError
+from core_engine.exceptions import StorageError, StoreError
 from core_engine.logging.records import LogEntry
+from core_engine.results.storage import LocalStorage
 from core_engine.task_runners import TaskConcurrencyType
 from core_engine.testing.clocks import leaping_clock
 from runners.concurrent import ConcurrentTaskRunner
@@ -684,3 +687,183 @@ def test_a_plain_call_after_one_that_found_no_local_runner_tries_again(monkeypat
         return same(2)
 
     assert parent() == 2
+
+
+class ShowsNothing(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+@pytest.mark.behaviour("CRASH-1", "I7")
+def test_an_exception_whose_text_cannot_be_had_is_a_failure_like_any_other():
+    @task
+    def fails():
+        raise ShowsNothing
+
+    @flow
+    def parent():
+        return fails(return_state=True)
+
+    state = parent(return_state=True).result(raise_on_failure=False)
+
+    assert state.is_failed()
+    assert "ShowsNothing" in state.message
+
+
+@pytest.mark.behaviour("I7", "CACHE-2")
+def test_a_cache_key_that_cannot_be_made_fails_the_run(hook_calls):
+    def broken(context, parameters):
+        raise ZeroDivisionError
+
+    def note(task, task_run, state):
+        hook_calls.state_names.append(state.name)
+
+    @task(cache_key_fn=broken, on_failure=[note])
+    def untouched():
+        pytest.fail("The function ran")
+
+    @flow
+    def parent():
+        with pytest.raises(ZeroDivisionError):
+            untouched()
+        return untouched.submit().wait()
+
+    state = parent(return_state=True).result(raise_on_failure=False)
+
+    assert state.is_failed()
+    assert hook_calls.state_names == ["Failed", "Failed"]
+
+
+@pytest.mark.behaviour("I7", "RES-7")
+def test_an_exception_that_cannot_be_persisted_is_still_how_the_run_failed(monkeypatch):
+    def refuse(storage, key, content):
+        raise StorageError("The disk is full.")
+
+    monkeypatch.setattr(LocalStorage, "write", refuse)
+
+    @task(persist_result=True, retries=1)
+    def fails(attempts):
+        attempts.append(1)
+        raise KeyError("mine")
+
+    @task(persist_result=True)
+    def returns():
+        return [1]
+
+    @flow(persist_result=True)
+    def parent():
+        attempts = []
+        with pytest.raises(KeyError, match="mine"):
+            fails(attempts)
+        assert len(attempts) == 2
+        assert isinstance(returns(return_state=True).result(raise_on_failure=False), StorageError)
+        raise LookupError("the flow's")
+
+    state = parent(return_state=True)
+
+    assert state.is_failed()
+    assert isinstance(state.result(raise_on_failure=False), LookupError)
+
+
+@pytest.mark.behaviour("TASK-TIME-1", "TASK-CALL-9")
+def test_the_time_limit_of_a_task_that_is_a_generator_covers_its_body():
+    @task(timeout_seconds=0.05)
+    def endless():
+        while True:
+            block(0.01)
+            yield
+
+    @flow
+    def parent():
+        return endless.submit().wait(PATIENCE)
+
+    state = parent(return_state=True).result(raise_on_failure=False)
+
+    assert state.name == "TimedOut"
+
+
+@pytest.mark.behaviour("LOG-PRINT-1", "TASK-CALL-9")
+def test_prints_of_a_task_that_is_a_generator_are_logged(capsys):
+    @task(log_prints=True)
+    def prints():
+        print("from the body")
+        yield 1
+
+    @flow
+    def parent():
+        return prints()
+
+    assert parent() == [1]
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.behaviour("FLOW-RET-13", "FLOW-RET-16", "FLOW-RET-6")
+def test_the_task_runs_of_a_flow_that_is_a_generator_are_waited_for():
+    may_end = threading.Event()
+
+    @task
+    def held(x):
+        wait_until_set(may_end)
+        return x
+
+    @flow
+    def parent():
+        for x in range(3):
+            yield held.submit(x)
+        may_end.set()
+
+    states = parent(return_state=True).result()
+
+    assert [state.result() for state in states] == [0, 1, 2]
+
+
+@pytest.mark.behaviour("D10")
+@pytest.mark.parametrize("exception", [ValueError, GeneratorExit])
+def test_the_state_of_a_failed_run_does_not_keep_the_other_runs_of_its_map(exception):
+    class Value:
+        pass
+
+    @task
+    def fails_for_none(x):
+        if x is None:
+            raise exception
+        return x
+
+    kept = []
+
+    @flow
+    def parent():
+        values = [Value() for _ in range(3)]
+        futures = fails_for_none.map([*values, None])
+        states = [future.wait() for future in futures]
+        kept.extend(map(weakref.ref, [*values, futures[0]._run_set]))
+        return states[-1]
+
+    state = parent(return_state=True)
+    gc.collect()
+
+    assert isinstance(state.result(raise_on_failure=False).result(raise_on_failure=False), exception)
+    assert [ref() for ref in kept] == [None] * 4
+
+
+@pytest.mark.behaviour("FLOW-HOOK-4", "TASK-DEF-11")
+@pytest.mark.anyio
+async def test_async_hooks_of_sync_runs_are_awaited_in_code_that_a_loop_runs(hook_calls):
+    class AsyncHook:
+        async def __call__(self, state, **run):
+            await asyncio.sleep(0)
+            hook_calls.state_names.append(state.name)
+
+    async def note(state, **run):
+        await AsyncHook()(state)
+
+    @task(on_completion=[note, AsyncHook()])
+    def same(x):
+        return x
+
+    @flow(on_completion=[note, AsyncHook()], task_runner=SequentialTaskRunner())
+    def parent():
+        return same.submit(1).result()
+
+    assert parent() == 1
+    assert hook_calls.state_names == ["Completed"] * 4

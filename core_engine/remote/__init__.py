@@ -14,7 +14,16 @@
 
 from typing import Any
 
-__all__ = ["Block", "RemoteSession", "RemoteTaskRunner", "Road", "WorkerLost", "WorkerRoad", "execute_block", "receive_command"]
+__all__ = [
+    "Block",
+    "RemoteSession",
+    "RemoteTaskRunner",
+    "Road",
+    "WorkerLost",
+    "WorkerRoad",
+    "execute_block",
+    "receive_command",
+]
 
 _PLACES = {
     "Block": "roads",

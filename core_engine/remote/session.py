@@ -10,6 +10,7 @@ import itertools
 import logging
 import pickle
 import threading
+import time
 import uuid
 import weakref
 from collections.abc import Callable
@@ -48,6 +49,9 @@ SHORT_BLOCK_SECONDS = 0.02
 SHORT_BLOCKS_PER_SLOT = 8
 # How often a run may come back unstarted, because workers died, before it is taken for the reason.
 MOST_RETURNS = 3
+# How long the end of a session waits for calls that are being interrupted, and how often it asks again.
+LEAVE_SECONDS = 2.0
+INTERRUPT_AGAIN_SECONDS = 0.1
 # What is put into a block itself rather than shared.
 SMALL = 16 * 1024
 
@@ -168,9 +172,29 @@ class RemoteSession:
             if work is None:
                 break
             self._send_what_fits()
-        for shipment in list(self._on_the_way.values()):
-            self._command(shipment, None, "TaskRunStopped")
+        self._end_rest()
+
+    def _end_rest(self) -> None:
+        """Ends what is still on the way when nobody waits for it any more: runs that were cancelled, or left behind."""
+        for shipment in self._on_the_way.values():
             self._road.revoke(shipment.name)
+        deadline = time.monotonic() + LEAVE_SECONDS
+        due = 0.0
+        while self._on_the_way and (now := time.monotonic()) < deadline:
+            if now >= due:
+                due = now + INTERRUPT_AGAIN_SECONDS
+                for shipment in self._on_the_way.values():
+                    self._command(shipment, None, "TaskRunStopped")
+            try:
+                work = self._inbox.get(timeout=INTERRUPT_AGAIN_SECONDS)
+            except Empty:
+                continue
+            if work is not None:
+                work()
+        if self._on_the_way:
+            _logger.warning(
+                "%d calls could not be interrupted on their workers and are left behind.", len(self._on_the_way)
+            )
 
     def _add(self, block: CallBlock, annotations: Any) -> None:
         queue = self._queues.add(block)

@@ -184,7 +184,7 @@ class _Execution(Beating):
         self._item_started: float | None = None
         self._runs: dict[int, ActiveTaskRun] = {}
 
-    # The call's thread ------------------------------------------------------------------------------------------------
+    # The call's thread -----------------------------------------------------------------------------------------------
 
     def run(self, common: Sequence[bytes], values: Sequence[Any]) -> None:
         block = self._block
@@ -318,7 +318,7 @@ class _Execution(Beating):
         self._report.add((QUESTION, item.position, key))
         return True
 
-    # Async items, on the process's loop for them ------------------------------------------------------------------------
+    # Async items, on the process's loop for them ---------------------------------------------------------------------
 
     def _run_async(self, definition: Definition, shared: Shared, rows: Sequence[Sequence[Any]], factory: Any) -> None:
         with _task_loop as loop:
@@ -350,7 +350,7 @@ class _Execution(Beating):
         self._ended(item.position)
         return time.monotonic() - started
 
-    # The pulse's thread ---------------------------------------------------------------------------------------------------
+    # The pulse's thread ----------------------------------------------------------------------------------------------
 
     def beat(self, now: float) -> None:
         started = self._item_started
@@ -365,7 +365,7 @@ class _Execution(Beating):
         if rest:
             self._report.add((GIVEN_BACK, [item.position for item in rest]))
 
-    # The thread that brings commands --------------------------------------------------------------------------------------
+    # The thread that brings commands ---------------------------------------------------------------------------------
 
     def interrupt(self, position: int | None, interruption: Any) -> None:
         """Interrupts one item, or all of the block and what has not started of it (None)."""

@@ -12,7 +12,13 @@
 ``handshake``  what must be the same in both processes
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from core_engine.remote.roads import Block, Road, WorkerLost, WorkerRoad
+    from core_engine.remote.runner import RemoteTaskRunner
+    from core_engine.remote.session import RemoteSession
+    from core_engine.remote.worker import execute_block, receive_command
 
 __all__ = [
     "Block",

@@ -24,6 +24,8 @@ class RunSetQueue:
         run_set: The run set.
         depth: How many run sets lie before it.
         sizer: Sizes its blocks.
+        annotations: What the runner noted where the runs were submitted.
+        is_annotated: Whether it was asked.
         answers: What is stored under the cache keys of runs that asked, by position.
         losses: How often a run was lost with its worker while it ran, by position.
         returns: How often a run came back that had not started, by position.
@@ -38,6 +40,7 @@ class RunSetQueue:
         self.depth = depth
         self.sizer = BlockSizer(None if options is None else options.batch_size)
         self.annotations: Any = None
+        self.is_annotated = False
         self.answers: dict[int, tuple[str, Any]] = {}
         self.losses: dict[int, int] = {}
         self.returns: dict[int, int] = {}

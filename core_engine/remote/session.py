@@ -104,7 +104,7 @@ class RemoteSession:
     Parameters:
         road: The way to the cluster.
         lost_retries: How often a run is executed again that was lost with its worker.
-        annotations: Called when runs are handed over, in that thread; its value goes with their blocks.
+        annotations: Called once for each run set, in the context of its submission; its value goes with its blocks.
     """
 
     def __init__(self, road: Road, lost_retries: int = 0, annotations: Callable[[], Any] = lambda: None) -> None:
@@ -128,8 +128,7 @@ class RemoteSession:
 
     def add(self, block: CallBlock) -> None:
         """Takes calls to execute."""
-        annotations = self._annotations()
-        self._inbox.put(lambda: self._add(block, annotations))
+        self._inbox.put(lambda: self._add(block))
 
     def receive(self, content: bytes) -> None:
         """Takes a message of a worker."""
@@ -196,10 +195,11 @@ class RemoteSession:
                 "%d calls could not be interrupted on their workers and are left behind.", len(self._on_the_way)
             )
 
-    def _add(self, block: CallBlock, annotations: Any) -> None:
+    def _add(self, block: CallBlock) -> None:
         queue = self._queues.add(block)
-        if annotations is not None:
-            queue.annotations = annotations
+        if not queue.is_annotated:
+            queue.annotations = queue.context.run(self._annotations)
+            queue.is_annotated = True
 
     # Sending
 

@@ -109,9 +109,11 @@ def execute_block(payload: bytes, common: Sequence[bytes], values: Sequence[Any]
     execution = _Execution(block, report, road)
     _executions[block.session, block.block] = execution
     pulse.add(execution)
+    token = _road.set(road)
     try:
         execution.run(common, values)
     finally:
+        _road.reset(token)
         pulse.remove(execution)
         _executions.pop((block.session, block.block), None)
     return report.close()
@@ -125,6 +127,12 @@ def receive_command(command: bytes) -> None:
         execution.interrupt(position, INTERRUPTIONS[interruption])
 
 
+def current_road() -> WorkerRoad | None:
+    """Returns the road of the block that this code is part of, also in helper threads; None outside of any."""
+    return _road.get()
+
+
+_road: contextvars.ContextVar[WorkerRoad | None] = contextvars.ContextVar("core_engine_road", default=None)
 # Written by the threads of calls, each its own entry; read by the thread that brings commands.
 _executions: dict[tuple[str, int], _Execution] = {}
 _definitions: OrderedDict[bytes, Any] = OrderedDict()

@@ -7,8 +7,10 @@ of the worker that made them, under keys of their own; the client holds them, an
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import time
+import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 # The scheduler keeps the last thousand messages of a topic: they must be small (D23).
 LARGEST_MESSAGE = 16 * 1024
 LOOK_SECONDS = 0.5
+MOST_URGENT = 1_000
 # Annotations of Dask that say where a call may run.
 PLACES = ("resources", "workers", "allow_other_workers")
 
@@ -126,7 +129,7 @@ class DaskRoad:
         self._post(self._watch)
 
     def share(self, name: str, content: bytes) -> Any:
-        return self._loop.submit(self._share, content).wait_result()
+        return self._loop.submit(self._share, name, content).wait_result()
 
     def send(self, block: Block, done: Done) -> None:
         self._post(lambda: self._submit(block, done))
@@ -202,8 +205,9 @@ class DaskRoad:
                 self._session.know_worker(worker, offset, process == this_process())
                 self._known.add(worker)
 
-    async def _share(self, content: bytes) -> Any:
-        return await self.client.scatter(content, hash=True, broadcast=True)
+    async def _share(self, name: str, content: bytes) -> Any:
+        # A task rather than scattered data: the scheduler makes it again when the worker that has it dies.
+        return self.client.submit(bytes, content, key=f"{name}-{uuid.uuid4().hex}", pure=False, priority=MOST_URGENT)
 
     def _submit(self, block: Block, done: Done) -> None:
         values = [self._held(key) for key in block.values]
@@ -246,7 +250,7 @@ class DaskRoad:
             content = await future
         except KilledWorker as error:
             done(None, WorkerLost(error.last_worker.address, "It died while it ran the call."))
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, concurrent.futures.CancelledError) as error:
             reason = f"The cluster cancelled the call, or lost what it needs. {error}".strip()
             done(None, WorkerLost("", reason))
         except BaseException as error:

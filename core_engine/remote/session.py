@@ -175,15 +175,16 @@ class RemoteSession:
 
     def _end_rest(self) -> None:
         """Ends what is still on the way when nobody waits for it any more: runs that were cancelled, or left behind."""
-        for shipment in self._on_the_way.values():
-            self._road.revoke(shipment.name)
-        deadline = time.monotonic() + LEAVE_SECONDS
-        due = 0.0
-        while self._on_the_way and (now := time.monotonic()) < deadline:
+        started = time.monotonic()
+        due = started
+        while self._on_the_way and (now := time.monotonic()) < started + LEAVE_SECONDS:
             if now >= due:
                 due = now + INTERRUPT_AGAIN_SECONDS
-                for shipment in self._on_the_way.values():
+                for shipment in list(self._on_the_way.values()):
                     self._command(shipment, None, "TaskRunStopped")
+                    # What runs is interrupted, not revoked: a cluster forgets a revoked call, which then goes on.
+                    if shipment.attempt is None and now > started + INTERRUPT_AGAIN_SECONDS:
+                        self._road.revoke(shipment.name)
             try:
                 work = self._inbox.get(timeout=INTERRUPT_AGAIN_SECONDS)
             except Empty:

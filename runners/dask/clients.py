@@ -11,7 +11,8 @@ from typing import Any
 def get_dask_client(timeout: float | None = None, separate_thread: bool = True) -> Iterator[Any]:
     """Gives a ``distributed.Client`` of the cluster that this task runs on.
 
-    While it is used the task's thread counts as none of the worker's, so that what is submitted finds a place.
+    While it is used the task's thread counts as none of the worker's, so that what is submitted finds a place. (A task
+    with a time limit keeps its place.)
 
     Parameters:
         timeout: Seconds to connect; None: Dask's own limit.
@@ -25,7 +26,7 @@ def get_dask_client(timeout: float | None = None, separate_thread: bool = True) 
 
     worker = _worker_here()
     if getattr(vars(distributed.worker)["thread_state"], "execution_state", None) is None:
-        # A helper thread, as calls with a time limit have: it takes no place on the worker anyway.
+        # A helper thread, as calls with a time limit have: it cannot give the place of the task's own thread away.
         yield worker._get_client(timeout=timeout)
         return
     with worker_client(timeout=timeout, separate_thread=separate_thread) as client:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-import time
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from core_engine.remote.handshake import differences, versions
@@ -61,6 +61,7 @@ class Connection:
 
     async def _open(self) -> DaskRoad:
         runner = self._runner
+        self._stack.enter_context(_quiet_library())
         try:
             cluster, address = await self._cluster()
             if runner.adapt_kwargs is not None and cluster is not None:
@@ -91,8 +92,8 @@ class Connection:
             self._logger.info("Using the existing Dask cluster %s", runner.cluster.scheduler_address)
             return runner.cluster, runner.cluster.scheduler_address
         made = self._make_cluster()
+        self._stack.push_async_callback(_close, made)
         cluster = await made if inspect.isawaitable(made) else made
-        self._stack.push_async_callback(_close, cluster)
         return cluster, cluster
 
     def _make_cluster(self) -> Any:
@@ -169,6 +170,19 @@ class _Current:
             await self._report.__aexit__(*exc_info)
 
 
+@contextmanager
+def _quiet_library() -> Iterator[None]:
+    """Keeps Dask's lines below WARNING off the flow's console, unless somebody has chosen another level than Dask's."""
+    library = logging.getLogger("distributed")
+    level = library.level
+    if level == logging.INFO:
+        library.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        library.setLevel(level)
+
+
 async def _close(cluster: Any) -> None:
     closed = cluster.close()
     if inspect.isawaitable(closed):
@@ -188,8 +202,3 @@ def _versions_there() -> dict[str, Any]:
             found[name] = "none"
     found["importable"] = importlib.util.find_spec("core_engine") is not None
     return found
-
-
-def measure_clock() -> float:
-    """Returns the time of the clock here."""
-    return time.time()

@@ -266,7 +266,7 @@ class DaskRoad:
             await self.client.cancel([future])
 
     async def _command(self, worker: str, command: bytes) -> None:
-        await self.client.run(receive_command, command, workers=[worker], wait=False, on_error="ignore")
+        await self.client.run(receive_command, command, workers=[worker], on_error="ignore")
 
     async def _fetch(self, key: str) -> Any:
         return await self._held(key)

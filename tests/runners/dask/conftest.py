@@ -14,7 +14,7 @@ from runners.dask import DaskTaskRunner
 
 def local_cluster(**options: Any) -> LocalCluster:
     """Return a small cluster of processes that counts no failures, as temporary clusters are."""
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, **options}
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", **options}
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return LocalCluster(**options)

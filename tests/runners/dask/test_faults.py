@@ -67,6 +67,7 @@ def test_a_worker_killed_in_the_middle_of_a_task_crashes_it_alone(
     assert starts(path)["3"] == 1
 
 
+@pytest.mark.faults
 @pytest.mark.behaviour("D22")
 def test_what_a_block_had_reported_is_kept_when_its_worker_is_killed(
     fragile_cluster: LocalCluster, tmp_path: Path
@@ -88,6 +89,7 @@ def test_what_a_block_had_reported_is_kept_when_its_worker_is_killed(
     assert set(starts(path).values()) == {1}
 
 
+@pytest.mark.faults
 @pytest.mark.behaviour("D22")
 def test_a_run_lost_with_its_worker_is_executed_again_within_the_runners_budget(
     fragile_cluster: LocalCluster, tmp_path: Path
@@ -113,6 +115,7 @@ def test_a_run_lost_with_its_worker_is_executed_again_within_the_runners_budget(
     assert history == ["Pending", "Running", "Rerunning", "Completed"]
 
 
+@pytest.mark.faults
 def test_a_finished_task_is_not_executed_again_because_its_worker_died(
     fragile_cluster: LocalCluster, tmp_path: Path
 ) -> None:

@@ -92,7 +92,7 @@ def test_futures_are_yielded_in_the_order_in_which_their_runs_end(task_runner: B
 def test_large_values_pass_the_flows_process_only_when_asked_for(dask_cluster: LocalCluster) -> None:
     @task
     def make(x: int) -> bytes:
-        return os.urandom(1_000_000)
+        return os.urandom(4_000_000)
 
     @task
     def measure(data: bytes, other: bytes) -> int:
@@ -107,9 +107,9 @@ def test_large_values_pass_the_flows_process_only_when_asked_for(dask_cluster: L
 
     total, (passed, fetched) = chain()
 
-    assert total == 8_000_000
-    assert fetched == 1_000_000
-    assert passed < 80_000  # less than 1% of the 8 MB of values
+    assert total == 32_000_000
+    assert fetched == 4_000_000
+    assert passed < 320_000  # less than 1% of the values' bytes
 
 
 def received() -> int:
@@ -219,7 +219,7 @@ def test_the_census_counts_the_same_as_sequentially(dask_cluster: LocalCluster, 
     (sources / "broken.py").write_text("def (:\n")
 
     def count(runner: BaseTaskRunner, name: str) -> Any:
-        counted = census.with_options(task_runner=runner, on_completion=[])
+        counted = census.with_options(task_runner=runner, on_completion=None)
         return counted(100, [sources], tmp_path / name)
 
     assert count(DaskTaskRunner(cluster=dask_cluster), "dask.html") == count(SequentialTaskRunner(), "here.html")

@@ -61,11 +61,11 @@ format: $(TEST) ## format the code and apply the linter's safe fixes
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(TEST) ## measure what a task run costs
-	@$(BIN)/python -m benchmarks
+bench: $(TEST) ## measure what a task run costs: ten minutes, or one with QUICK=1
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(BENCH_ARGS)
 
 bench-peers: $(TEST) ## measure other engines beside it, in virtual environments of their own
-	@$(BIN)/python -m benchmarks.peers
+	@$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
 
 wheel: $(TEST) ## build the wheel into dist/ and check what is in it
 	@rm -rf dist

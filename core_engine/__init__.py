@@ -1,6 +1,6 @@
 """core_engine: a workflow engine whose task runners are plug-ins.
 
-    flows, tasks, futures   what users write and hold            definitions: what their options have in common
+    flows, tasks, futures   what users write and hold            definitions, *_methods: what they have in common
     states, schemas         what a run is in; records             exceptions, annotations, context, runtime
     engine                  how calls become runs                 orchestration: the rules, pure
     task_runners            the runner protocol                   concurrency: waiting, threads, loops, interrupts

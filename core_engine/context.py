@@ -22,9 +22,14 @@ from core_engine.settings import (
 )
 
 if TYPE_CHECKING:
+    from core_engine.client.embedded import EmbeddedClient
     from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun
     from core_engine.flows import Flow
+    from core_engine.futures import TaskFuture
+    from core_engine.results import ResultFactory
     from core_engine.schemas.records import FlowRun, TaskRun
+    from core_engine.schemas.states import State
+    from core_engine.task_runners import BaseTaskRunner
     from core_engine.tasks import Task
 
 __all__ = [
@@ -142,10 +147,10 @@ class FlowRunContext(ContextModel):
     if TYPE_CHECKING:
         flow: Flow[..., Any]
         flow_run: FlowRun | None
-        task_runner: Any
-        client: Any
+        task_runner: BaseTaskRunner | None
+        client: EmbeddedClient
         parameters: dict[str, Any]
-        result_factory: Any
+        result_factory: ResultFactory
         start_time: datetime
         log_prints: bool
         run: ActiveFlowRun | None
@@ -155,11 +160,11 @@ class FlowRunContext(ContextModel):
         return {} if self.run is None else self.run.dynamic_keys
 
     @property
-    def task_run_futures(self) -> list[Any]:
+    def task_run_futures(self) -> list[TaskFuture[Any]]:
         return [] if self.run is None else self.run.futures()
 
     @property
-    def flow_run_states(self) -> list[Any]:
+    def flow_run_states(self) -> list[State]:
         return [] if self.run is None else list(self.run.subflow_states)
 
     @property
@@ -196,9 +201,9 @@ class TaskRunContext(ContextModel):
     if TYPE_CHECKING:
         task: Task[..., Any]
         task_run: TaskRun
-        client: Any
+        client: EmbeddedClient
         parameters: dict[str, Any]
-        result_factory: Any
+        result_factory: ResultFactory
         start_time: datetime
         log_prints: bool
 
@@ -206,10 +211,10 @@ class TaskRunContext(ContextModel):
     def of(
         cls,
         active: ActiveTaskRun,
-        task: Any,
-        client: Any,
+        task: Task[..., Any],
+        client: EmbeddedClient,
         parameters: dict[str, Any],
-        result_factory: Any,
+        result_factory: ResultFactory,
         log_prints: bool,
     ) -> TaskRunContext:
         """Makes the context of a run that is starting; richer fields are made when somebody asks."""
@@ -303,8 +308,8 @@ class ObjectRegistry(ContextModel):
         object.__setattr__(self, "tasks", [])
         object.__setattr__(self, "failures", [])
 
-    flows: list[Any]
-    tasks: list[Any]
+    flows: list[Flow[..., Any]]
+    tasks: list[Task[..., Any]]
     failures: list[tuple[BaseException, Any]]
 
 

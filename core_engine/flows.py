@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, Never, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
 
+from core_engine.call_methods import CallMethods, P, R_co
 from core_engine.definitions import (
     NOT_SET,
     Definitions,
@@ -19,25 +20,25 @@ from core_engine.definitions import (
     check_timeout,
     given,
     is_async,
+    is_method,
     register,
 )
 from core_engine.utilities.callables import CallSignature, callable_name
 
 if TYPE_CHECKING:
-    from core_engine.schemas.states import State
+    from core_engine.results import ResultStorage
+    from core_engine.serializers import Serializer
     from core_engine.task_runners import BaseTaskRunner
 
-P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 
 __all__ = ["Flow", "flow", "load_flow_from_entrypoint", "load_flow_from_script", "load_flows_from_script"]
 
 _definitions = Definitions("flow")
 
 
-class Flow(Generic[P, R_co]):
+class Flow(CallMethods[P, R_co]):
     """A function that is orchestrated as a whole: each call is a flow run.
 
     Parameters:
@@ -76,8 +77,8 @@ class Flow(Generic[P, R_co]):
         timeout_seconds: float | None = None,
         validate_parameters: bool = True,
         persist_result: bool | None = None,
-        result_storage: Any = None,
-        result_serializer: Any = None,
+        result_storage: ResultStorage | Path | str | None = None,
+        result_serializer: Serializer | str | None = None,
         cache_result_in_memory: bool = True,
         log_prints: bool | None = None,
         on_completion: list[Callable[..., Any]] | None = None,
@@ -162,8 +163,8 @@ class Flow(Generic[P, R_co]):
         timeout_seconds: float | None = NOT_SET,
         validate_parameters: bool | None = NOT_SET,
         persist_result: bool | None = NOT_SET,
-        result_storage: Any = NOT_SET,
-        result_serializer: Any = NOT_SET,
+        result_storage: ResultStorage | Path | str | None = NOT_SET,
+        result_serializer: Serializer | str | None = NOT_SET,
         cache_result_in_memory: bool | None = NOT_SET,
         log_prints: bool | None = NOT_SET,
         on_completion: list[Callable[..., Any]] | None = NOT_SET,
@@ -198,66 +199,9 @@ class Flow(Generic[P, R_co]):
             on_crashed=given(on_crashed, self.on_crashed),
         )
 
-    # Of the overloads, first those that return states, then the function's own parameters, then futures in their place.
-
-    @overload
-    def __call__(self: Flow[..., Never], *args: Any, return_state: Literal[True], **kwargs: Any) -> Any: ...
-
-    @overload
-    def __call__(
-        self: Flow[..., Coroutine[Any, Any, Any]],
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = ...,
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, State]: ...
-
-    @overload
-    def __call__(
-        self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
-    ) -> State: ...
-
-    @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-
-    @overload
-    def __call__(
-        self, *args: Any, return_state: Literal[False] = ..., wait_for: Iterable[Any] | None = ..., **kwargs: Any
-    ) -> R_co: ...
-
-    def __call__(self, *args: Any, return_state: Any = False, wait_for: Any = None, **kwargs: Any) -> Any:
-        """Runs the flow and returns its result (`return_state`: its final State).
-
-        Parameters:
-            wait_for: For a subflow: upstreams that must complete first; None: none.
-
-        Returns:
-            An awaitable if the flow is async and its caller can await; else the value.
-
-        Raises:
-            ParameterBindError: The arguments do not fit the function.
-            RuntimeError: Inside a task.
-            ValueError: `wait_for` on a flow that is no subflow.
-            Exception: What the flow failed with, unless `return_state`.
-        """
-        return self._enter(args, kwargs, wait_for, "state" if return_state else "result")
-
-    @overload
-    def _run(self: Flow[..., Never], *args: Any, **kwargs: Any) -> Any: ...
-
-    @overload
-    def _run(
-        self: Flow[..., Coroutine[Any, Any, Any]], *args: Any, wait_for: Iterable[Any] | None = ..., **kwargs: Any
-    ) -> Coroutine[Any, Any, State]: ...
-
-    @overload
-    def _run(self, *args: Any, wait_for: Iterable[Any] | None = ..., **kwargs: Any) -> State: ...
-
-    def _run(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
-        """The old spelling of a call with ``return_state=True``."""
-        return self._enter(args, kwargs, wait_for, "state")
-
-    def _enter(self, args: Any, kwargs: Any, wait_for: Iterable[Any] | None, return_type: str) -> Any:
+    def _call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None, return_type: str
+    ) -> Any:
         from core_engine.engine.flow_calls import enter_flow_run_engine_from_flow_call
 
         return enter_flow_run_engine_from_flow_call(
@@ -271,8 +215,8 @@ class Flow(Generic[P, R_co]):
     def __get__(self: Flow[Concatenate[Any, Q], R], instance: object, owner: type | None = None) -> Flow[Q, R]: ...
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        """A flow that is made of a method is bound like one."""
-        if instance is None:
+        """A flow that is made of a method is bound like one. Others stay as they are where a class has them."""
+        if instance is None or not is_method(self.fn):
             return self
         return _with_function(self, self.fn.__get__(instance, owner))
 
@@ -307,10 +251,11 @@ def _file_version(fn: Any) -> str | None:
 
 
 def _runner(runner: Any) -> BaseTaskRunner:
+    from core_engine.settings import get_current_settings
     from core_engine.task_runners import BaseTaskRunner, get_task_runner
 
     if runner is None:
-        return get_task_runner("concurrent")()
+        return get_task_runner(get_current_settings().task_runner_default)()
     if isinstance(runner, str):
         return get_task_runner(runner)()
     if isinstance(runner, type):
@@ -339,8 +284,8 @@ def flow(
     timeout_seconds: float | None = None,
     validate_parameters: bool = True,
     persist_result: bool | None = None,
-    result_storage: Any = None,
-    result_serializer: Any = None,
+    result_storage: ResultStorage | Path | str | None = None,
+    result_serializer: Serializer | str | None = None,
     cache_result_in_memory: bool = True,
     log_prints: bool | None = None,
     on_completion: list[Callable[..., Any]] | None = None,

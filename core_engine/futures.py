@@ -40,7 +40,10 @@ class TaskFuture(Generic[R_co]):
 
     @property
     def name(self) -> str:
-        """The task run's name."""
+        """The task run's name: the one that ``task_run_name`` gives once it has started."""
+        given = self._run_set.names.get(self._index)
+        if given is not None:
+            return given
         group, index = self._run_set.summary.origin(self._index)
         return group.run_name(index)
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from core_engine.exceptions import ObjectNotFound
 from core_engine.schemas.states import COMPLETED, State, StateType
 
 if TYPE_CHECKING:
+    from core_engine.backend.journal import Journal
+    from core_engine.backend.store import Store
     from core_engine.engine.active import ActiveFlowRun
+    from core_engine.engine.run_sets import RunSetSummary
 
 
 class StateSequence(Sequence[State]):
@@ -18,7 +22,11 @@ class StateSequence(Sequence[State]):
     """
 
     def __init__(
-        self, store: Any, journal: Any, parts: Sequence[tuple[Any, int, Mapping[int, State]]], last: list[State]
+        self,
+        store: Store,
+        journal: Journal,
+        parts: Sequence[tuple[RunSetSummary, int, Mapping[int, State]]],
+        last: list[State],
     ) -> None:
         self._store = store
         self._journal = journal
@@ -83,12 +91,14 @@ class StateSequence(Sequence[State]):
         for position in range(len(self)):
             yield self[position]
 
-    def _read(self, summary: Any, position: int) -> State:
+    def _read(self, summary: RunSetSummary, position: int) -> State:
         group, index = summary.origin(position)
         self._journal.flush()
-        run = self._store.read_task_run(group.run_id(index))
-        state: State = run.state
-        return state
+        id = group.run_id(index)
+        run = self._store.read_task_run(id)
+        if run is None or run.state is None:
+            raise ObjectNotFound(f"The task run {id} is not recorded any more; its flow run was deleted.")
+        return run.state
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, (list, tuple, StateSequence)) and list(self) == list(other)

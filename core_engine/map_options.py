@@ -14,9 +14,8 @@ class MapOptions:
 
     Parameters:
         batch_size: How many tiny items a worker in another process gets at once; None: sized from measured run times;
-            1: never more than one.
-        window: How many items may be in flight; for a stream also how far it reads ahead. None: as many as are useful
-            (a stream: 1,000).
+            1: never more than one. Runners in the flow's process hand over single items and do not need it.
+        window: How many items of a stream are read ahead of what has been yielded; None: 1,000. A map is given whole.
         max_failures: How many runs of a map may fail or crash before `on_failure` acts; None: any number.
         on_failure: What then happens: "continue" goes on, "drain" starts no more, "cancel" also cancels what runs.
             Runs that never start are recorded as Cancelled.

@@ -246,9 +246,13 @@ def _check_readable(state: State) -> None:
     if state._type is PAUSED:
         raise PausedRun("The run is paused, so no result is available. Resume it first.")
     if state._type not in FINAL_TYPES:
-        raise UnfinishedRun(
-            f"The run is in state {state._name} (type {state._type.value}), which is not final; it has no result yet."
-        )
+        raise _unfinished(state)
+
+
+def _unfinished(state: State) -> UnfinishedRun:
+    reason = f": {state._message}" if state._message else ""
+    where = f"The run is in state {state._name} (type {state._type.value}), which is not final"
+    return UnfinishedRun(f"{where}; it has no result yet{reason}")
 
 
 def read_state_result(state: State, raise_on_failure: bool = True) -> Any:
@@ -323,12 +327,14 @@ def get_state_result(state: State, raise_on_failure: bool = True, fetch: bool | 
 
 
 def get_state_exception(state: State) -> BaseException:
-    """Returns the exception that a bad state stands for.
+    """Returns the exception that a bad state stands for; for a run that has not ended, that it has not.
 
     Raises:
         ValueError: The state is not bad, or holds only states that are not.
         TypeError: Its data is nothing that an exception could be made of.
     """
+    if state._type not in FINAL_TYPES and state._type is not PAUSED and state._ordinal:
+        return _unfinished(state)
     if state._type not in _WRAPPERS:
         raise ValueError(f"Only failed, crashed and cancelled states have an exception; this one is {state!r}.")
     wrapper, default_message = _WRAPPERS[state._type]
@@ -405,12 +411,15 @@ def exception_to_crashed_state(exception: BaseException, **fields: Any) -> State
 def _crash_message(exception: BaseException) -> str:
     import asyncio
 
+    from core_engine.concurrency.interrupts import Interrupt
     from core_engine.exceptions import TerminationSignal
 
     if isinstance(exception, asyncio.CancelledError):
         return "Execution was cancelled by the runtime environment."
     if isinstance(exception, KeyboardInterrupt):
         return "Execution was aborted by an interrupt signal."
+    if isinstance(exception, Interrupt):
+        return f"Execution was ended by the engine: {exception}."
     if isinstance(exception, TerminationSignal):
         return "Execution was aborted by a termination signal."
     if isinstance(exception, SystemExit):

@@ -1,84 +1,30 @@
-"""How a task is used: called, submitted, mapped, streamed; the same few calls for every task, typed after its function.
+"""How a task is used: submitted, mapped, streamed; typed after its function.
 
-Of the overloads of each method those for a task of unknown type (Any) come first; then those that return states, which
-no function's own parameters can be mistaken for, as `return_state` and `wait_for` are reserved (hence the overlaps that
-are ignored); then those that keep the function's parameters; last those that take futures, states and annotations in
-the place of values. Of two that differ only in it, the one for async tasks comes first.
+The overloads stand in the order that ``call_methods`` explains.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, Literal, Never, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Never, TypeVar, overload
+
+from core_engine.call_methods import CallMethods, P, R_co
 
 if TYPE_CHECKING:
     from core_engine.futures import AsyncTaskFuture, TaskFuture
     from core_engine.schemas.states import State
 
-P = ParamSpec("P")
-R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
 
 
-class TaskMethods(ABC, Generic[P, R_co]):
+class TaskMethods(CallMethods[P, R_co]):
     """The part of Task that makes runs."""
 
-    @overload
-    def __call__(self: TaskMethods[..., Never], *args: Any, return_state: Literal[True], **kwargs: Any) -> Any: ...
-
-    @overload
-    def __call__(
-        self: TaskMethods[..., Coroutine[Any, Any, Any]],
-        *args: Any,
-        return_state: Literal[True],
-        wait_for: Iterable[Any] | None = ...,
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, State]: ...
-
-    @overload
-    def __call__(
-        self, *args: Any, return_state: Literal[True], wait_for: Iterable[Any] | None = ..., **kwargs: Any
-    ) -> State: ...
-
-    @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
-
-    @overload
-    def __call__(
-        self, *args: Any, return_state: Literal[False] = ..., wait_for: Iterable[Any] | None = ..., **kwargs: Any
-    ) -> R_co: ...
-
-    def __call__(self, *args: Any, return_state: Any = False, wait_for: Any = None, **kwargs: Any) -> Any:
-        """Runs the task now, in the flow's process, and returns its result (`return_state`: its final State).
-
-        Parameters:
-            wait_for: Upstreams without data, which must complete first; None: none.
-
-        Raises:
-            RuntimeError: Outside a flow, or inside a task.
-            ParameterBindError: The arguments do not fit the function.
-            Exception: What the task failed with, unless `return_state`.
-        """
-        return self._enter(args, kwargs, wait_for, "state" if return_state else "result", immediately=True)
-
-    @overload
-    def _run(self: TaskMethods[..., Never], *args: Any, **kwargs: Any) -> Any: ...
-
-    @overload
-    def _run(
-        self: TaskMethods[..., Coroutine[Any, Any, Any]],
-        *args: Any,
-        wait_for: Iterable[Any] | None = ...,
-        **kwargs: Any,
-    ) -> Coroutine[Any, Any, State]: ...
-
-    @overload
-    def _run(self, *args: Any, wait_for: Iterable[Any] | None = ..., **kwargs: Any) -> State: ...
-
-    def _run(self, *args: Any, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
-        """The old spelling of a call with ``return_state=True``."""
-        return self._enter(args, kwargs, wait_for, "state", immediately=True)
+    def _call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Iterable[Any] | None, return_type: str
+    ) -> Any:
+        return self._enter(args, kwargs, wait_for, return_type, immediately=True)
 
     @overload
     def submit(self: TaskMethods[..., Never], *args: Any, **kwargs: Any) -> Any: ...

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
 
+from core_engine.call_methods import P, R_co
 from core_engine.definitions import (
     NOT_SET,
     Definitions,
@@ -17,16 +18,22 @@ from core_engine.definitions import (
     check_timeout,
     given,
     is_async,
+    is_method,
     register,
 )
 from core_engine.map_options import MapOptions
 from core_engine.schemas.records import TaskPolicy
-from core_engine.task_methods import P, R_co, TaskMethods
+from core_engine.task_methods import TaskMethods
 from core_engine.utilities.callables import CallSignature, callable_name
 
 if TYPE_CHECKING:
-    from core_engine.context import TaskRunContext
+    from pathlib import Path
 
+    from core_engine.context import TaskRunContext
+    from core_engine.results import ResultStorage
+    from core_engine.serializers import Serializer
+
+Q = ParamSpec("Q")
 R = TypeVar("R")
 
 MOST_RETRY_DELAYS = 50
@@ -37,18 +44,19 @@ _definitions = Definitions("task", per_module=True)
 
 
 def task_input_hash(context: TaskRunContext, arguments: dict[str, Any]) -> str | None:
-    """A cache key of the task, its code and its arguments.
+    """A cache key of the task, its code and its arguments; of a method also the object that it is bound to.
 
     Parameters:
         context: The context of the run.
         arguments: The run's parameters, resolved.
 
     Returns:
-        The key, or None (which means: do not cache) when the arguments can be neither written as JSON nor pickled.
+        The key, or None (which means: do not cache) when one of these can be neither written as JSON nor pickled.
     """
-    from core_engine.utilities.hashing import function_digest, hash_objects
+    from core_engine.utilities.hashing import bound_objects, function_digest, hash_objects
 
-    return hash_objects(context.task.task_key, function_digest(context.task.fn), arguments)
+    fn = context.task.fn
+    return hash_objects(context.task.task_key, function_digest(fn), arguments, *bound_objects(fn))
 
 
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
@@ -107,9 +115,9 @@ class Task(TaskMethods[P, R_co]):
         retry_delay_seconds: float | list[float] | Callable[[int], list[float]] | None = None,
         retry_jitter_factor: float | None = None,
         persist_result: bool | None = None,
-        result_storage: Any = None,
+        result_storage: ResultStorage | Path | str | None = None,
         result_storage_key: str | None = None,
-        result_serializer: Any = None,
+        result_serializer: Serializer | str | None = None,
         cache_result_in_memory: bool = True,
         timeout_seconds: float | None = None,
         log_prints: bool | None = None,
@@ -128,6 +136,7 @@ class Task(TaskMethods[P, R_co]):
         self.isasync = is_async(fn)
         self.signature = CallSignature.of(fn)
         self.signature.check_reserved_names()
+        self._bound_signature: CallSignature | None = None
         self.name: str = name or callable_name(fn)
         self.description = description or _docstring(fn)
         self.task_key = _task_key(fn)
@@ -158,13 +167,13 @@ class Task(TaskMethods[P, R_co]):
     def policy(self) -> TaskPolicy:
         """What the rules of orchestration need to know."""
         delays = self.retry_delay_seconds
-        return TaskPolicy(
-            retries=self.retries,
-            retry_delays=tuple(delays) if isinstance(delays, list) else (delays,),
-            retry_jitter_factor=self.retry_jitter_factor,
-            timeout_seconds=self.timeout_seconds,
-            refresh_cache=self._refreshes(),
-            cache_expiration_seconds=None if self.cache_expiration is None else self.cache_expiration.total_seconds(),
+        return _policy(
+            self.retries,
+            tuple(delays) if isinstance(delays, list) else (delays,),
+            self.retry_jitter_factor,
+            self.timeout_seconds,
+            self._refreshes(),
+            None if self.cache_expiration is None else self.cache_expiration.total_seconds(),
         )
 
     def _refreshes(self) -> bool:
@@ -189,8 +198,8 @@ class Task(TaskMethods[P, R_co]):
         retry_delay_seconds: float | list[float] | Callable[[int], list[float]] | None = NOT_SET,
         retry_jitter_factor: float | None = NOT_SET,
         persist_result: bool | None = NOT_SET,
-        result_storage: Any = NOT_SET,
-        result_serializer: Any = NOT_SET,
+        result_storage: ResultStorage | Path | str | None = NOT_SET,
+        result_serializer: Serializer | str | None = NOT_SET,
         result_storage_key: str | None = NOT_SET,
         cache_result_in_memory: bool | None = NOT_SET,
         timeout_seconds: float | None = NOT_SET,
@@ -207,7 +216,7 @@ class Task(TaskMethods[P, R_co]):
             self.fn,
             name=given(name, self.name) or self.name,
             description=given(description, self.description) or self.description,
-            tags=set(given(tags, self.tags) or ()),
+            tags=given(tags, self.tags),
             version=self.version,
             cache_key_fn=given(cache_key_fn, self.cache_key_fn),
             cache_expiration=given(cache_expiration, self.cache_expiration),
@@ -230,6 +239,24 @@ class Task(TaskMethods[P, R_co]):
             viz_return_value=given(viz_return_value, self.viz_return_value),
             map_options=given(map_options, self.map_options),
         )
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self: Task[Concatenate[Any, Q], R], instance: object, owner: type | None = None) -> Task[Q, R]: ...
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """A task that is made of a method is bound like one. Others stay as they are where a class has them."""
+        if instance is None or not is_method(self.fn):
+            return self
+        bound: Task[..., Any] = object.__new__(Task)
+        bound.__dict__.update(self.__dict__)
+        bound.fn = self.fn.__get__(instance, owner)
+        if self._bound_signature is None:
+            self._bound_signature = CallSignature.of(bound.fn)  # the same for all instances
+        bound.signature = self._bound_signature
+        return bound
 
     def _enter(
         self,
@@ -260,6 +287,10 @@ class Task(TaskMethods[P, R_co]):
 
     def __repr__(self) -> str:
         return f"Task({self.name!r})"
+
+
+# Equal policies are one object: a flow run keeps the policy of each of its task runs.
+_policy = functools.lru_cache(maxsize=1024)(TaskPolicy)
 
 
 def _default(value: Any, setting: str) -> Any:
@@ -315,9 +346,9 @@ def task(
     retry_delay_seconds: float | list[float] | Callable[[int], list[float]] | None = None,
     retry_jitter_factor: float | None = None,
     persist_result: bool | None = None,
-    result_storage: Any = None,
+    result_storage: ResultStorage | Path | str | None = None,
     result_storage_key: str | None = None,
-    result_serializer: Any = None,
+    result_serializer: Serializer | str | None = None,
     cache_result_in_memory: bool = True,
     timeout_seconds: float | None = None,
     log_prints: bool | None = None,

@@ -1,55 +1,77 @@
-"""Connections to one database file: their settings, transactions, and what SQLite's errors mean."""
+"""Connections to one database file: their settings, and what SQLite's errors mean."""
 
 from __future__ import annotations
 
 import os
-import random
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
+from core_engine.backend.gates import Gate
 from core_engine.exceptions import DatabaseDamaged, StoreError, StoreUnavailable
 
 BUSY_TIMEOUT_SECONDS = 60.0
 """For how long another process may hold the database before writing gives up."""
 
-# How long to wait before asking for the write lock again. SQLite's own busy handler goes up to 100 ms a step, which
-# is 20 commits of other processes.
-_FIRST_PAUSE_SECONDS = 0.0005
-_LONGEST_PAUSE_SECONDS = 0.01
-
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
-def connect(
-    path: Path, *, synchronous: str = "normal", read_only: bool = False, busy_seconds: float = 10.0
-) -> sqlite3.Connection:
-    """Opens a connection that any one thread at a time may use, in autocommit mode.
+class WriteConnection(sqlite3.Connection):
+    """A connection that writes. `gate` is where it stands in line with other writers; None for who holds it already."""
+
+    gate: Gate | None = None
+
+    def close(self) -> None:
+        super().close()
+        if self.gate is not None:
+            self.gate.close()
+
+
+def connect(path: Path, *, synchronous: str = "normal", gated: bool = True) -> WriteConnection:
+    """Opens a connection for writing that any one thread at a time may use, in autocommit mode.
 
     Parameters:
-        path: The database file; it is created when missing unless `read_only`.
+        path: The database file; it is created when missing.
         synchronous: "normal" (safe against killed processes), "full" (also against power loss) or "off" (for tests).
-        read_only: Whether statements that write are refused.
-        busy_seconds: How long SQLite itself waits for locks; ``begin_writing`` waits better.
+        gated: False for who holds the gate of this database already.
     """
-    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-    db = sqlite3.connect(
-        uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256, timeout=busy_seconds
-    )
+    db = _open(path, "rwc", WriteConnection)
     try:
-        if not read_only:
-            db.execute(f"PRAGMA synchronous = {synchronous}")
-            # A write-ahead log that stayed large after a burst is cut back.
-            db.execute(f"PRAGMA journal_size_limit = {32 << 20}")
-            db.execute("PRAGMA wal_autocheckpoint = 2000")
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        # A write-ahead log that stayed large after a burst is cut back.
+        db.execute(f"PRAGMA journal_size_limit = {32 << 20}")
+        db.execute("PRAGMA wal_autocheckpoint = 2000")
     except BaseException:
         db.close()
         raise
+    if gated:
+        db.gate = Gate(path)
     return db
+
+
+def connect_for_reading(path: Path) -> sqlite3.Connection:
+    """Opens a connection that cannot write, and that any one thread at a time may use."""
+    return _open(path, "ro", sqlite3.Connection)
+
+
+_C = TypeVar("_C", bound=sqlite3.Connection)
+
+
+def _open(path: Path, mode: str, kind: type[_C]) -> _C:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        # For what is locked for an instant only: when a file is created, or closed by the last who used it.
+        timeout=30.0,
+        factory=kind,
+    )
 
 
 @contextmanager
@@ -63,7 +85,7 @@ def translated(path: Path) -> Iterator[None]:
 
 def meaning(error: sqlite3.Error, path: Path) -> StoreError:
     """Returns what an error of SQLite means to somebody who has never heard of SQLite."""
-    code = _code(error)
+    code = error_code(error)
     if code in _DAMAGED:
         return DatabaseDamaged(
             f"The database {path} is damaged or is not a database ({error}). Nothing was changed. "
@@ -74,7 +96,7 @@ def meaning(error: sqlite3.Error, path: Path) -> StoreError:
             f"The database {path} cannot grow: the disk is full ({error}). What was recorded until now stays. "
             f"Free space on the disk that holds {path.parent} and run again."
         )
-    if code in _BUSY:
+    if code in BUSY:
         return StoreUnavailable(
             f"The database {path} was locked by another process for {BUSY_TIMEOUT_SECONDS:.0f} seconds ({error}). "
             "Find out which process holds it, end that process, and run again."
@@ -92,41 +114,10 @@ def meaning(error: sqlite3.Error, path: Path) -> StoreError:
     return StoreError(f"The database {path} refused a statement ({error}).")
 
 
-def _code(error: sqlite3.Error) -> int:
-    # Extended codes have the primary one in their low byte. An error of the driver itself has none.
+def error_code(error: sqlite3.Error) -> int:
+    """Returns the primary code of an error of SQLite, 0 for an error of the driver itself."""
+    # Extended codes have the primary one in their low byte.
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-
-
-@contextmanager
-def writing(db: sqlite3.Connection) -> Iterator[None]:
-    """A write transaction: committed at the end of the block, rolled back when it raises."""
-    begin_writing(db)
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        roll_back(db)
-        raise
-
-
-def begin_writing(db: sqlite3.Connection) -> None:
-    """Begins a write transaction, waiting for other writers up to ``BUSY_TIMEOUT_SECONDS``."""
-    deadline: float | None = None
-    pause = _FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as error:
-            if _code(error) not in _BUSY:
-                raise
-            now = time.monotonic()
-            deadline = deadline or now + BUSY_TIMEOUT_SECONDS
-            if now >= deadline:
-                raise
-        # Random, so that processes which lost together do not come back together.
-        time.sleep(pause * random.uniform(0.5, 1.5))
-        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
 
 
 def roll_back(db: sqlite3.Connection) -> None:
@@ -181,7 +172,7 @@ class ReadPool:
                 raise StoreUnavailable(f"The store on {self._path} is closed.")
             if self._free:
                 return self._free.pop()
-        return connect(self._path, read_only=True)
+        return connect_for_reading(self._path)
 
     def _give_back(self, db: sqlite3.Connection) -> None:
         with self._lock:
@@ -192,12 +183,15 @@ class ReadPool:
 
 
 # A connection of the parent must never be closed in a forked child: SQLite would take the parent's locks for its own.
-_ABANDONED: list[object] = []
+_ABANDONED: list[sqlite3.Connection] = []
 
 
-def abandon(connection: object) -> None:
+def abandon(connection: sqlite3.Connection) -> None:
     """Keeps `connection` for ever, so that it is never closed in this (forked) process."""
     _ABANDONED.append(connection)
+    if isinstance(connection, WriteConnection) and connection.gate is not None:
+        # The parent's place in line must end with the parent.
+        connection.gate.close()
 
 
 def sidecars(path: Path) -> list[Path]:

@@ -142,12 +142,13 @@ def children(
             if skip >= size:
                 skip -= size
                 continue
-            rows = _rows(db, piece, columns, order, where, values)
-            found = _filled(piece, rows, order) if fill else rows
-            for _ in range(skip):
-                next(found)
+            if not fill:
+                yield from _rows(db, piece, columns, order, where, values)
+            elif is_single:
+                yield from _filled(piece[skip:], _rows(db, piece[skip:], columns, order))
+            else:
+                yield from _filled_from(db, piece[0], columns, order, skip)
             skip = 0
-            yield from found
 
 
 def _pieces(groups: list[StoredGroup], size: int) -> Iterator[list[StoredGroup]]:
@@ -156,7 +157,12 @@ def _pieces(groups: list[StoredGroup], size: int) -> Iterator[list[StoredGroup]]
 
 
 def _rows(
-    db: sqlite3.Connection, groups: list[StoredGroup], columns: str, order: Order, where: str, values: Sequence[Any]
+    db: sqlite3.Connection,
+    groups: list[StoredGroup],
+    columns: str,
+    order: Order,
+    where: str = "",
+    values: Sequence[Any] = (),
 ) -> Iterator[tuple[StoredGroup, int, Row]]:
     if len(groups) == 1:
         group = groups[0]
@@ -178,10 +184,25 @@ def _rows(
         yield by_key[row[0]], row[1], row[2:]
 
 
-def _filled(groups: list[StoredGroup], rows: Iterator[tuple[StoredGroup, int, Row]], order: Order) -> Iterator[Child]:
+def _filled_from(db: sqlite3.Connection, group: StoredGroup, columns: str, order: Order, skip: int) -> Iterator[Child]:
+    """Yields the children of one group without the first `skip` of them, which are not read either."""
+    if order == "asc":
+        rows = _rows(db, [group], columns, order, "AND idx >= ?", (skip,))
+        return _filled([group], rows, range(skip, group.count))
+    last = group.count - 1 - skip
+    rows = _rows(db, [group], columns, order, "AND idx <= ?", (last,))
+    return _filled([group], rows, range(last, -1, -1))
+
+
+def _filled(
+    groups: list[StoredGroup],
+    rows: Iterator[tuple[StoredGroup, int, Row]],
+    indexes: Sequence[int] = (0,),
+) -> Iterator[Child]:
+    """Yields the children at `indexes` of each group: what `rows` has of them, and None for the others."""
     row = next(rows, None)
     for group in groups:
-        for index in range(group.count) if order == "asc" else range(group.count - 1, -1, -1):
+        for index in indexes:
             if row is not None and row[1] == index and row[0] is group:
                 yield row
                 row = next(rows, None)

@@ -47,7 +47,7 @@ class Journal:
         idle_seconds: After how long without work the writer thread ends; the next entry starts another (D36).
 
     Every method may be called from any thread. All fields with an underscore are guarded by ``_lock`` unless they say
-    otherwise; ``committed`` is written by the writer alone and read without the lock.
+    otherwise; ``committed`` is written by the thread that commits, and read without the lock.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Journal:
         self._bell = threading.Lock()
         self._bell.acquire()
         self._parked = ""
-        # Held by the thread that commits. Only the writer does, except at the end of the interpreter.
+        # Held by the thread that commits.
         self._committing = threading.Lock()
         _journals.add(self)
 
@@ -141,9 +141,11 @@ class Journal:
     def wait(self, position: int, timeout_seconds: float | None = None) -> bool:
         """Blocks until everything up to `position` is committed; returns False if the time ran out first.
 
+        When the writer is not committing just now, this thread does it: not for a thread that must not touch the disk.
+
         Parameters:
             position: As returned by ``append``.
-            timeout_seconds: None means for ever.
+            timeout_seconds: None means for ever. A commit that this thread has begun is not cut short.
 
         Raises:
             StoreError: The writer stopped before it came to `position`.
@@ -154,6 +156,14 @@ class Journal:
             raise RuntimeError(
                 "The journal's writer cannot wait for itself: a callback of when_committed must not wait."
             )
+        # The writer may be asleep, or linger: a thread that has to wait anyway is quicker than waking another.
+        if not self._forked and self._committing.acquire(blocking=False):
+            try:
+                self._commit_queue()
+            finally:
+                self._committing.release()
+            if self.committed >= position:
+                return True
         done = threading.Lock()
         done.acquire()
         self.when_committed(position, lambda failure: done.release())
@@ -165,10 +175,11 @@ class Journal:
         return False
 
     def when_committed(self, position: int, callback: Callback) -> None:
-        """Calls ``callback(None)`` once everything up to `position` is committed, in the writer's thread; at once, in
-        this thread, when it is already. When the writer has stopped or stops before, calls ``callback(failure)``.
+        """Calls ``callback(None)`` once everything up to `position` is committed; when the writer has stopped or stops
+        before, ``callback(failure)``.
 
-        The callback must be cheap and must not wait for the journal.
+        It is called in the thread that committed: the writer, or one in ``wait``. At once, in this thread, when there
+        is nothing to wait for. It must be cheap and must not wait for the journal.
         """
         with self._lock:
             failure = self._failure
@@ -257,7 +268,10 @@ class Journal:
 
     def _run(self) -> None:
         while self._await_work():
-            self._drain()
+            try:
+                self._drain()
+            except BaseException:  # of a callback: no signal arrives in this thread
+                _logger.exception("A callback of the journal tried to end its writer; the journal goes on.")
 
     def _await_work(self) -> bool:
         """Blocks until there is something to commit; False when the thread shall end."""
@@ -285,19 +299,33 @@ class Journal:
             self._thread = None
             return False
 
+    # The thread that commits: the writer, or one that waits while the writer has not begun.
+
     def _drain(self) -> None:
         """Commits what is queued now, in batches."""
         with self._committing:
+            self._commit_queue()
+
+    def _commit_queue(self) -> None:
+        """The caller holds ``_committing``."""
+        queue: list[Entry] = []
+        done = 0
+        try:
             with self._lock:
                 queue, self._queue = self._queue, []
-            for start in range(0, len(queue), self._max_batch):
-                batch = queue[start : start + self._max_batch] if len(queue) > self._max_batch else queue
-                try:
-                    self._store.apply(batch)
-                except Exception as error:  # whatever it is: waiters must hear of it
-                    self._fail(error)
-                    return
+            while done < len(queue):
+                batch = queue[done : done + self._max_batch] if len(queue) > self._max_batch else queue
+                self._store.apply(batch)
+                done += len(batch)
                 self._after_commit(batch)
+        except Exception as error:  # whatever it is: waiters must hear of it
+            self._fail(error)
+        except BaseException:
+            # Ctrl-C in a thread that waits: what it took goes back, in front of what came since.
+            with self._lock:
+                self._queue[:0] = queue[done:]
+            self._rouse()
+            raise
 
     def _after_commit(self, batch: list[Entry]) -> None:
         reached: list[Callback] = []
@@ -332,11 +360,17 @@ class Journal:
         self._call([callback for _, _, callback in waiters], failure)
 
     def _call(self, callbacks: list[Callback], failure: StoreError | None) -> None:
+        interrupt: BaseException | None = None
         for callback in callbacks:
             try:
                 callback(failure)
             except Exception:
                 _logger.exception("A callback of the journal raised; the journal goes on.")
+            except BaseException as error:
+                # Ctrl-C in a thread that waits must not keep the news from the others.
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
     # After a fork, in the child.
 
@@ -361,8 +395,11 @@ _EXIT_SECONDS = 30.0
 def _flush_at_exit() -> None:
     deadline = time.monotonic() + _EXIT_SECONDS
     for journal in list(_journals):
-        if journal.failure is None and not journal.flush(max(0.0, deadline - time.monotonic())):
-            _logger.error("The interpreter ends, and what was logged or recorded last could not be stored in time.")
+        try:
+            if journal.failure is None and not journal.flush(max(0.0, deadline - time.monotonic())):
+                _logger.error("The interpreter ends, and what was recorded last could not be stored in time.")
+        except StoreError:
+            pass  # It was logged when the journal stopped.
 
 
 def _silence_in_child() -> None:

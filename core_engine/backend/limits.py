@@ -7,13 +7,14 @@ import sqlite3
 from collections.abc import Callable, Collection
 from uuid import UUID
 
-from core_engine.backend.connections import writing
+from core_engine.backend.connections import WriteConnection
+from core_engine.backend.transactions import writing
 from core_engine.orchestration.facts import SLOTS_GRANTED, SlotAnswer, SlotOutcome
 
 IsFree = Callable[[str], bool]
 
 
-def set_limit(db: sqlite3.Connection, tag: str, limit: int) -> None:
+def set_limit(db: WriteConnection, tag: str, limit: int) -> None:
     """See ``Store.set_concurrency_limit``."""
     if limit < 0:
         raise ValueError(f"The concurrency limit of the tag {tag!r} must be 0 or more, not {limit}.")
@@ -25,7 +26,7 @@ def set_limit(db: sqlite3.Connection, tag: str, limit: int) -> None:
         )
 
 
-def delete_limit(db: sqlite3.Connection, tag: str) -> bool:
+def delete_limit(db: WriteConnection, tag: str) -> bool:
     """See ``Store.delete_concurrency_limit``."""
     with writing(db):
         return db.execute("DELETE FROM concurrency_limit WHERE tag = ?", (tag,)).rowcount > 0
@@ -45,7 +46,7 @@ def read_limits(db: sqlite3.Connection, tags: Collection[str] | None) -> dict[st
 
 
 def take_slots(
-    db: sqlite3.Connection, task_run_id: UUID, tags: Collection[str], owner: str, is_free: IsFree
+    db: WriteConnection, task_run_id: UUID, tags: Collection[str], owner: str, is_free: IsFree
 ) -> SlotAnswer:
     """See ``Store.take_slots``."""
     # Most tags have no limit: seen without a transaction that writes.
@@ -85,7 +86,7 @@ def _free_dead(db: sqlite3.Connection, tag: str, is_free: IsFree) -> bool:
     return bool(dead)
 
 
-def release_slots(db: sqlite3.Connection, task_run_id: UUID) -> None:
+def release_slots(db: WriteConnection, task_run_id: UUID) -> None:
     """See ``Store.release_slots``."""
     query = "SELECT EXISTS (SELECT 1 FROM slot WHERE task_run_id = ?)"
     if db.execute(query, (task_run_id.bytes,)).fetchone()[0]:

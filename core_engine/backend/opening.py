@@ -13,12 +13,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from core_engine.backend.connections import connect, translated, writing
+from core_engine.backend.connections import WriteConnection, connect, translated
+from core_engine.backend.gates import gate_path
 from core_engine.backend.schema import APPLICATION_ID, REVISION, REVISIONS, TABLES
+from core_engine.backend.transactions import writing
 from core_engine.exceptions import DatabaseDamaged, DatabaseTooNew, StoreUnavailable
-
-# Other processes may be reading while the file is made; they hold it for an instant.
-_BUSY_SECONDS = 30.0
 
 
 def prepare_database(path: Path) -> None:
@@ -35,7 +34,7 @@ def prepare_database(path: Path) -> None:
         # Another process may have done it while this one waited.
         revision = _revision_of(path)
         if revision is None:
-            with translated(path), closing(connect(path, busy_seconds=_BUSY_SECONDS)) as db:
+            with translated(path), closing(connect(path, gated=False)) as db:
                 _create(db)
         elif revision != REVISION:
             from core_engine.backend.migrations import migrate
@@ -48,7 +47,7 @@ def _revision_of(path: Path) -> str | None:
     """Returns the revision of the database at `path`, None when there is none yet."""
     if not _is_there(path):
         return None
-    with translated(path), closing(connect(path, busy_seconds=_BUSY_SECONDS)) as db:
+    with translated(path), closing(connect(path, gated=False)) as db:
         if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             # A process that died while it made the file leaves one without tables.
             if db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is None:
@@ -103,8 +102,8 @@ def _recorded_revision(db: sqlite3.Connection, path: Path) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Holds the lock under which the database at `path` is created and migrated; waits for whoever holds it."""
-    lock = path.with_name(path.name + ".lock")
+    """Holds the gate of the database at `path` while it is created or migrated; waits for whoever holds it."""
+    lock = gate_path(path)
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
@@ -116,7 +115,7 @@ def _locked(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _create(db: sqlite3.Connection) -> None:
+def _create(db: WriteConnection) -> None:
     # Before the first table: afterwards it would take a VACUUM. Lets deletes give space back (D31).
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")
     db.execute("PRAGMA journal_mode = WAL")

@@ -10,15 +10,16 @@ from typing import Any
 from uuid import UUID
 
 from core_engine import ids
-from core_engine.backend.connections import writing
+from core_engine.backend.connections import WriteConnection
 from core_engine.backend.encoding import FIRST_FINAL_CODE, prefix_bytes, to_json
 from core_engine.backend.store import Request
+from core_engine.backend.transactions import writing
 from core_engine.exceptions import ObjectNotFound
 
 _COLUMNS = "request.id, kind, run_id, flow_run_id, payload, request.created"
 
 
-def write_request(db: sqlite3.Connection, kind: str, run_id: UUID, payload: dict[str, Any]) -> int:
+def write_request(db: WriteConnection, kind: str, run_id: UUID, payload: dict[str, Any]) -> int:
     """See ``Store.write_request``."""
     with writing(db):
         flow_run_id = _flow_run_of(db, run_id)
@@ -73,7 +74,7 @@ def is_open(db: sqlite3.Connection, id: int) -> bool:
     return db.execute("SELECT 1 FROM request WHERE id = ?", (id,)).fetchone() is not None
 
 
-def finish_request(db: sqlite3.Connection, id: int) -> None:
+def finish_request(db: WriteConnection, id: int) -> None:
     """See ``Store.finish_request``."""
     with writing(db):
         db.execute("DELETE FROM request WHERE id = ?", (id,))

@@ -13,9 +13,10 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from core_engine.backend.connections import writing
+from core_engine.backend.connections import WriteConnection
 from core_engine.backend.encoding import FIRST_FINAL_CODE, TYPE_CODES, file_column, read_data, read_file
 from core_engine.backend.store import DeletionReport
+from core_engine.backend.transactions import writing
 from core_engine.schemas.states import StateType
 
 # Rows, and pages given back, in one transaction: some 20 ms in which other processes wait.
@@ -26,7 +27,7 @@ _OF_FLOW = "group_key IN (SELECT key FROM task_run_group WHERE flow_key = ?)"
 
 
 def delete_flow_runs(
-    db: sqlite3.Connection, older_than: float, state_types: Collection[StateType] | None, dry_run: bool
+    db: WriteConnection, older_than: float, state_types: Collection[StateType] | None, dry_run: bool
 ) -> DeletionReport:
     """See ``Store.delete_flow_runs``."""
     report = DeletionReport(dry_run=dry_run)
@@ -50,7 +51,7 @@ def delete_flow_runs(
     return report
 
 
-def forget_results(db: sqlite3.Connection, results: Sequence[dict[str, Any]]) -> None:
+def forget_results(db: WriteConnection, results: Sequence[dict[str, Any]]) -> None:
     """See ``Store.forget_results``."""
     files = [(file_column(read_data(json.dumps(result))),) for result in results]
     with writing(db):
@@ -128,7 +129,7 @@ def _only_referenced_by(db: sqlite3.Connection, keys: list[int]) -> list[str]:
 # Taking away.
 
 
-def _sweep(db: sqlite3.Connection, older_than: float) -> None:
+def _sweep(db: WriteConnection, older_than: float) -> None:
     """Deletes what belonged to deleted flow runs, in pieces."""
     with writing(db):
         db.execute("DELETE FROM log WHERE flow_key = 0 AND time < ?", (older_than,))
@@ -185,7 +186,7 @@ def _delete_file_references(db: sqlite3.Connection, key: int) -> bool:
     return bool(files)
 
 
-def _unreferenced(db: sqlite3.Connection) -> list[dict[str, Any]]:
+def _unreferenced(db: WriteConnection) -> list[dict[str, Any]]:
     """Returns the results whose files may be removed; a file that was written again since is not among them."""
     with writing(db):
         db.execute("DELETE FROM unreferenced_file WHERE file IN (SELECT file FROM result_file)")
@@ -193,7 +194,7 @@ def _unreferenced(db: sqlite3.Connection) -> list[dict[str, Any]]:
     return [read_file(file) for (file,) in files]
 
 
-def _give_space_back(db: sqlite3.Connection) -> None:
+def _give_space_back(db: WriteConnection) -> None:
     while db.execute("PRAGMA freelist_count").fetchone()[0]:
         with writing(db):
             db.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()

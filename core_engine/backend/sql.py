@@ -22,7 +22,9 @@ UPSERT_RUNS = ManyRows(
     f"INSERT INTO task_run ({RUN_COLUMNS}) VALUES {{rows}} ON CONFLICT (group_key, idx) DO UPDATE SET "
     # The commit in which the run started is kept: a plain Running is told from it.
     "start_seq = coalesce(task_run.start_seq, task_run.seq), "
-    + ", ".join(f"{column} = excluded.{column}" for column in RUN_COLUMNS.split(", ")[2:])
+    # So is when: a sender that read it back has it in microseconds.
+    "start_time = coalesce(task_run.start_time, excluded.start_time), "
+    + ", ".join(f"{column} = excluded.{column}" for column in RUN_COLUMNS.split(", ")[2:] if column != "start_time")
     + " WHERE "
     + ACCEPTS.format(ordinal="excluded.ordinal", execution="excluded.execution"),
     columns=17,

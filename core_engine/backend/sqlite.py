@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -25,7 +24,15 @@ from core_engine.backend import (
     retention,
     task_reads,
 )
-from core_engine.backend.connections import ReadPool, abandon, connect, sidecars, translated
+from core_engine.backend.connections import (
+    ReadPool,
+    WriteConnection,
+    abandon,
+    connect,
+    connect_for_reading,
+    sidecars,
+    translated,
+)
 from core_engine.backend.entries import Entry
 from core_engine.backend.opening import prepare_database
 from core_engine.backend.store import (
@@ -64,7 +71,7 @@ class SqliteStore:
         with translated(self.path):
             self._writer = self._connect()
             self._control = self._connect()
-            self._watcher = connect(self.path, read_only=True)
+            self._watcher = connect_for_reading(self.path)
         self._batches = BatchWriter(self._writer)
         self._apply_lock = threading.Lock()
         self._control_lock = threading.Lock()
@@ -73,9 +80,8 @@ class SqliteStore:
         self._closed = False
         _stores.add(self)
 
-    def _connect(self) -> sqlite3.Connection:
-        # begin_writing does the waiting.
-        return connect(self.path, synchronous=self._synchronous, busy_seconds=0.0)
+    def _connect(self) -> WriteConnection:
+        return connect(self.path, synchronous=self._synchronous)
 
     # The journal's writer.
 
@@ -279,7 +285,7 @@ class SqliteStore:
         return leases.is_free(self.path.parent, lease)
 
     @contextmanager
-    def _controlling(self) -> Iterator[sqlite3.Connection]:
+    def _controlling(self) -> Iterator[WriteConnection]:
         with self._control_lock, translated(self.path):
             yield self._control
 

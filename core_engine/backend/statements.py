@@ -14,7 +14,7 @@ from typing import Any
 Row = Sequence[Any]
 
 # Rows to a statement, from large to small: a batch is cut into few statements, each of which stays prepared.
-_SIZES = (256, 64, 16, 4, 1)
+_SIZES = (128, 16, 4, 1)
 
 
 class ManyRows:

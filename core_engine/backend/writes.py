@@ -6,13 +6,12 @@ I2 and I9 do not rest on the sender.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
 from uuid import UUID
 
-from core_engine.backend.connections import begin_writing, roll_back
+from core_engine.backend.connections import WriteConnection
 from core_engine.backend.encoding import (
     TYPE_CODES,
     data_column,
@@ -40,6 +39,7 @@ from core_engine.backend.sql import (
     UPSERT_EXTRAS,
     UPSERT_RUNS,
 )
+from core_engine.backend.transactions import writing
 from core_engine.exceptions import StoreError
 from core_engine.logging.records import LogEntry
 from core_engine.results.records import PersistedResult
@@ -50,7 +50,7 @@ from core_engine.schemas.states import DEFAULT_NAMES
 class BatchWriter:
     """Writes batches over one connection. One thread at a time; keeps the keys of what it wrote last."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: WriteConnection) -> None:
         self._db = db
         self._flow_keys = FlowKeys(db)
         # By flow key, then by what distinguishes a task: its row.
@@ -60,12 +60,10 @@ class BatchWriter:
         """Writes `entries` in a transaction of its own, all of them or, when it raises, none."""
         batch = fold(entries)
         new_groups = [group for group in batch.groups if group.key is None]
-        begin_writing(self._db)
         try:
-            self._write(batch, new_groups)
-            self._db.execute("COMMIT")
+            with writing(self._db):
+                self._write(batch, new_groups)
         except BaseException:
-            roll_back(self._db)
             self._forget_keys(new_groups)
             raise
 

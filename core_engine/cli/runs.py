@@ -116,6 +116,7 @@ def delete_runs(
 ) -> None:
     """Delete finished flow runs with their task runs, logs, cache entries and results."""
     from core_engine.cli.opening import open_store
+    from core_engine.results import remove_results
 
     types, others = parse_states(state or ())
     if others:
@@ -131,24 +132,12 @@ def delete_runs(
     if not yes and not json:
         typer.confirm(f"Delete {_summary(planned)}?", abort=True, err=True)
     report = store.delete_flow_runs(before, types)
-    _delete_results(store, report)
+    remove_results(store, report, on_error=_say_that_it_stays)
     _print_report(report, json, "deleted")
 
 
-def _delete_results(store: Store, report: DeletionReport) -> None:
-    """Removes the files that nothing refers to any more; one that cannot be removed is reported again the next time."""
-    from core_engine.results import delete_result
-
-    removed = []
-    for stored in report.results:
-        try:
-            delete_result(stored)
-        except CoreEngineError as error:
-            typer.echo(f"{error} The next delete tries again.", err=True)
-        else:
-            removed.append(stored)
-    if removed:
-        store.forget_results(removed)
+def _say_that_it_stays(error: CoreEngineError) -> None:
+    typer.echo(f"{error} The next delete tries again.", err=True)
 
 
 def _summary(report: DeletionReport) -> str:
@@ -159,12 +148,13 @@ def _summary(report: DeletionReport) -> str:
         (report.cache_entries, "cache entry", "cache entries"),
         (len(report.results), "result", "results"),
     ]
-    return ", ".join(f"{number:,} {one if number == 1 else many}" for number, one, many in parts if number) or "nothing"
+    return ", ".join(f"{number:,} {one if number == 1 else many}" for number, one, many in parts if number)
 
 
 def _print_report(report: DeletionReport, json: bool, what: str) -> None:
     if not json:
-        typer.echo(f"{_summary(report)} {what}")
+        summary = _summary(report)
+        typer.echo(f"{summary} {what}" if summary else "There is nothing to delete.")
         return
     print_json(
         {

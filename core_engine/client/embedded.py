@@ -10,7 +10,7 @@ from uuid import UUID
 from core_engine import clock
 from core_engine.backend import Backend, open_backend
 from core_engine.concurrency.waiting import Latch, run_blocking
-from core_engine.exceptions import ObjectNotFound
+from core_engine.exceptions import ObjectNotFound, SettingsError
 from core_engine.settings import get_current_settings
 
 if TYPE_CHECKING:
@@ -29,7 +29,14 @@ def get_client() -> EmbeddedClient:
 
     Raises:
         StoreError: The home or its database cannot be used; the message says why.
+        SettingsError: The setting API_URL names a server, for which this version has no client.
     """
+    url = get_current_settings().api_url
+    if url is not None:
+        raise SettingsError(
+            f"The setting API_URL is {url!r}, but this version keeps runs only in its embedded database. "
+            "Unset CORE_ENGINE_API_URL."
+        )
     return EmbeddedClient(open_backend())
 
 
@@ -197,9 +204,9 @@ class EmbeddedClient:
             return frozenset()
         return frozenset(await run_blocking(self.store.read_concurrency_limits, list(tags)))
 
-    def take_slots(self, run: ActiveTaskRun, tags: Collection[str]) -> SlotAnswer:
+    def take_slots(self, task_run_id: UUID, tags: Collection[str]) -> SlotAnswer:
         """Takes a slot of each limited tag for a run, or none. Blocks."""
-        return self.store.take_slots(run.id, tags, self.owner)
+        return self.store.take_slots(task_run_id, tags, self.owner)
 
     def release_slots(self, run: ActiveTaskRun) -> None:
         """Gives a run's slots back, and wakes those of this process that wait for one. Blocks."""

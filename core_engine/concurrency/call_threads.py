@@ -1,15 +1,16 @@
 """Sync calls in threads that pull from one shared queue, so that nothing is committed to a slow neighbour (D15).
 
 Tiny calls are fastest in one thread, since only one runs Python code at a time; calls that wait want a thread each.
-So threads are added while the queue does not move, or moves slowly.
+So threads are added while the queue does not move, or moves slowly, and leave when it flies.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from core_engine.concurrency.loops import engine_loop
 from core_engine.concurrency.threads import WorkerThreads
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from core_engine.engine.calls import CallBlock, TaskCall
 
 LOOK_SECONDS = 0.002
-MOST_THREADS_FOR_SHORT_CALLS = (os.cpu_count() or 1) + 4
+# So many calls between two looks are tiny ones.
+MANY_ENDED = 10
 
 _threads = WorkerThreads("core-engine-worker")
 
@@ -30,6 +32,8 @@ class CallThreads:
     ``_lock`` guards the queue's ends and the number of threads: it prevents that a thread leaves while a block is
     added that nobody else would see. ``_ended`` is counted without it; an approximate count is enough.
 
+    ``_limit`` is how many threads are wanted; a thread that is one too many leaves after its call.
+
     Parameters:
         max_workers: The largest number of threads.
     """
@@ -39,11 +43,13 @@ class CallThreads:
         self._lock = threading.Lock()
         self._blocks: deque[CallBlock] = deque()
         self._workers = 0
+        self._limit = 1
         self._free_names: list[int] = []
         self._names = 0
         self._ended = 0
         self._ended_before = 0
         self._looking = False
+        self._looked = _Moment.now()
         self._no_workers = Latch()
         self._no_workers.set()
 
@@ -53,13 +59,13 @@ class CallThreads:
             self._blocks.append(block)
             start = self._workers == 0
             if start:
-                self._workers = 1
+                self._workers = self._limit = 1
                 self._no_workers = Latch()
             look, self._looking = not self._looking, True
         if start:
             _threads.run(self._work)
         if look:
-            self._ended_before = self._ended
+            self._ended_before, self._looked = self._ended, _Moment.now()
             engine_loop().call_later(LOOK_SECONDS, self._look)
 
     def all_done(self) -> Latch:
@@ -73,11 +79,11 @@ class CallThreads:
         worker = f"worker-{name}"
         while True:
             call = self._take()
-            if call is None and self._leave(name):
-                return
             if call is not None:
                 call.run(worker)
                 self._ended += 1
+            if (call is None or self._workers > self._limit) and self._leave(name):
+                return
 
     def _take(self) -> TaskCall | None:
         while self._blocks:
@@ -95,7 +101,7 @@ class CallThreads:
 
     def _leave(self, name: int) -> bool:
         with self._lock:
-            if self._blocks:
+            if self._blocks and self._workers <= self._limit:
                 return False
             self._workers -= 1
             self._free_names.append(name)
@@ -115,12 +121,13 @@ class CallThreads:
     # On the engine loop -----------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """Adds threads if the queue does not move, and looks again while there is a queue."""
+        """Adds threads if the queue does not move, lets some go if it flies, and looks again while there is a queue."""
         with self._lock:
             if not self._blocks:
                 self._looking = False
                 return
-            more = self._wanted() - self._workers
+            self._limit = self._wanted()
+            more = self._limit - self._workers
             if more > 0:
                 self._workers += more
         for _ in range(max(0, more)):
@@ -128,16 +135,30 @@ class CallThreads:
         engine_loop().call_later(LOOK_SECONDS, self._look)
 
     def _wanted(self) -> int:
+        """Returns how many threads are wanted, by what happened since the last look."""
         ended, self._ended_before = self._ended - self._ended_before, self._ended
+        before, self._looked = self._looked, _Moment.now()
         workers = max(1, self._workers)
         if ended == 0:
             return min(self._max_workers, workers * 2)
-        seconds_each = workers * LOOK_SECONDS / ended
-        if seconds_each > 0.001:
-            return min(self._max_workers, workers + max(1, workers // 2))
-        if seconds_each > 0.0002:
-            return min(self._max_workers, MOST_THREADS_FOR_SHORT_CALLS, workers + 1)
-        return workers
+        if ended >= MANY_ENDED and self._looked.is_busy_since(before):
+            return max(1, workers // 2)
+        return min(self._max_workers, workers + max(1, workers // 2))
+
+
+class _Moment(NamedTuple):
+    """The time, and the processor time that this process has used."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> _Moment:
+        return cls(time.perf_counter(), time.process_time())
+
+    def is_busy_since(self, before: _Moment) -> bool:
+        """Returns whether a processor was in use for more than half of the time: more threads would only wait."""
+        return self.cpu - before.cpu > 0.5 * (self.wall - before.wall)
 
 
 def _forget_threads_after_fork() -> None:

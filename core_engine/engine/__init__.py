@@ -10,7 +10,8 @@ The main path, in the order in which a call takes it:
 - ``task_runs``    executed: through its states                             - ``caching``, ``timeouts``, ``run_names``
 - ``proposals``    facts, the pure rules' decision, the journal             - ``outside``
 - ``hooks``, ``crashes``, ``cancellation``, ``signals``, ``requests``       what may happen beside it
-- ``progress``, ``previous``, ``loading``, ``stored_parameters``, ``reachable``, ``runner_import``, ``tracebacks``
+- ``progress``, ``previous``, ``loading``, ``stored_parameters``, ``reachable``
+- ``runner_import``, ``tracebacks``, ``main_guard``, ``run_logs``, ``failure_policy``
 """
 
 from __future__ import annotations

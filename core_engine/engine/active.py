@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from core_engine.flows import Flow
     from core_engine.schemas.states import StateDetails
 
+HAS_ENDED = "The flow run's function has ended; the flow run starts no further runs."
+
 
 def _moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
@@ -43,7 +45,18 @@ class ActiveTaskRun(TaskRunProgress):
     cancellation) does so under ``flow_run.decisions``.
     """
 
-    __slots__ = ("cache_key", "flow_run", "group", "index", "name", "position", "run_set", "task_inputs", "worker")
+    __slots__ = (
+        "cache_key",
+        "flow_run",
+        "group",
+        "index",
+        "name",
+        "position",
+        "reopens",
+        "run_set",
+        "task_inputs",
+        "worker",
+    )
 
     def __init__(self, flow_run: ActiveFlowRun, group: TaskRunGroup, index: int, state: State) -> None:
         self.state = state
@@ -63,6 +76,8 @@ class ActiveTaskRun(TaskRunProgress):
         self.cache_key: str | None = None
         self.run_set: RunSet | None = None
         self.position = index
+        # Whether it ended in an earlier attempt of the flow: then its first Running opens the next execution.
+        self.reopens = False
 
     @property
     def id(self) -> UUID:
@@ -131,7 +146,7 @@ def task_run_record(
         task_version=group.task_version,
         tags=set(group.tags),
         state=state or group.first_state(index),
-        task_inputs={**group.task_inputs, **(task_inputs or {})},
+        task_inputs={key: list(found) for key, found in {**group.task_inputs, **(task_inputs or {})}.items()},
         policy=group.policy,
         created=_moment(group.created),
         expected_start_time=_moment(group.created),
@@ -176,6 +191,7 @@ class ActiveFlowRun:
         self.cancelling = False
         self.named = False
         self.executing: Executing | None = None
+        self.takes_runs = True
         self._lock = threading.Lock()
         self._open: dict[int, RunSet] = {}
         self._all_ended: Latch | None = None
@@ -203,12 +219,20 @@ class ActiveFlowRun:
     def begin_attempt(self) -> None:
         """Forgets what the attempt before gathered: calls are counted anew, and matched with its runs."""
         with self._lock:
+            self.takes_runs = True
             self.dynamic_keys.clear()
             self.subflow_states.clear()
             self.summaries.clear()
 
     def opened(self, run_set: RunSet) -> None:
+        """Waits for the runs of a set before the flow run ends.
+
+        Raises:
+            RuntimeError: It has ended.
+        """
         with self._lock:
+            if not self.takes_runs:
+                raise RuntimeError(HAS_ENDED)
             self._open[id(run_set)] = run_set
             self.summaries.append(run_set.summary)
 
@@ -234,6 +258,16 @@ class ActiveFlowRun:
         if nothing_open:
             latch.set()
         return latch
+
+    async def end_attempt(self) -> None:
+        """Waits until no task run is left to run, and takes none from then on."""
+        while not self._stops_taking_runs():
+            await self.when_all_ended()
+
+    def _stops_taking_runs(self) -> bool:
+        with self._lock:
+            self.takes_runs = bool(self._open)
+            return not self.takes_runs
 
     def futures(self) -> list[Any]:
         """Returns the futures of the task runs that have not ended."""

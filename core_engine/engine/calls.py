@@ -53,6 +53,11 @@ class TaskCall:
 
         run_set = self.run_set
         run = self.run_record = run_set.activate(self.index)
+        outcome = run_set.states[self.index]
+        if outcome is not None:
+            # It was cancelled, or its map closed, since the call was taken or while it waited to be tried again.
+            run_set.active.pop(self.index, None)
+            return _ended(outcome)
         run.worker = self.worker
         return begin_task_run(
             task=run_set.task,
@@ -106,6 +111,11 @@ class TaskCall:
 
                 end_unstarted(self.run_set, self.index)
                 return None
+            if self.run_set.closed is not None:
+                from core_engine.engine.failure_policy import end_closed
+
+                end_closed(self.run_set, self.index)
+                return None
             scheduled = state.state_details.scheduled_time
             due = clock.now() if scheduled is None else scheduled.timestamp()
             if self.run_set.waits_in_place:
@@ -121,6 +131,10 @@ class TaskCall:
         from core_engine.engine.crashes import crashed_task_state
 
         return crashed_task_state(self.run_set, self.index, self.run_record, exception)
+
+
+async def _ended(outcome: State) -> State:
+    return outcome
 
 
 class CallBlock:
@@ -147,15 +161,8 @@ class CallBlock:
         run_set = self.run_set
         for index in self._indices:
             if run_set.states[index] is None:
-                if run_set.flow_run.stopping is not None:
-                    from core_engine.engine.crashes import end_unstarted
-
-                    end_unstarted(run_set, index)
-                    continue
-                if run_set.closed is not None and index not in run_set.active:
-                    from core_engine.engine.failure_policy import end_closed
-
-                    end_closed(run_set, index)
+                is_ending = run_set.flow_run.stopping is not None or run_set.closed is not None
+                if is_ending and run_set.ends_instead(index):
                     continue
                 run_set.waiting.discard(index)
                 return TaskCall(run_set, index)

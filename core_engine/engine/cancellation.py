@@ -55,14 +55,14 @@ def _interrupt_until_ended(run_set: RunSet, index: int, deadline: float) -> None
 
 def _record_cancelled(run_set: RunSet, index: int, left_behind: bool) -> None:
     from core_engine.engine.proposals import decide_task
-    from core_engine.logging import task_run_logger
+    from core_engine.engine.run_logs import logger_of_task_run
 
     run = run_set.activate(index)
     if run.state._type not in FINAL_TYPES:
         message = "The task run was cancelled."
         if left_behind:
             message = "The task run was cancelled. Its code cannot be interrupted; it is left behind."
-            logger = task_run_logger(run.snapshot(), log_sink=run.flow_run.client.log_sink)
+            logger = logger_of_task_run(run)
             logger.warning("%s Its value will be dropped.", message)
         decide_task(run, State(CANCELLED, message=message), execution=run.execution)
     run_set.settle(index, run.state)

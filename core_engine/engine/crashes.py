@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from core_engine.exceptions import Abort, Pause
+from core_engine.exceptions import Abort, Pause, StoreError
 from core_engine.schemas.states import CANCELLED, FINAL_TYPES, State
 from core_engine.states import exception_to_crashed_state
 
@@ -43,13 +44,15 @@ class report_task_run_crashes:  # noqa: N801  # used as `with report_task_run_cr
 def crash_task_run(run: ActiveTaskRun, error: BaseException) -> State:
     """Records a task run as Crashed, unless it has ended; logs it. Returns the state that it is in then."""
     from core_engine.engine.proposals import decide_task
-    from core_engine.logging import task_run_logger
+    from core_engine.engine.run_logs import logger_of_task_run
 
     if run.state._type in FINAL_TYPES:
         return run.state
     state = exception_to_crashed_state(error)
-    decide_task(run, state, force=True)
-    logger = task_run_logger(run.snapshot(), log_sink=run.flow_run.client.log_sink)
+    # A journal that has failed tells so whoever waits for the outcome.
+    with contextlib.suppress(StoreError):
+        decide_task(run, state, force=True, execution=run.execution)
+    logger = logger_of_task_run(run)
     logger.error("Crash detected! %s", state.message)
     logger.debug("Crash details:", exc_info=error)
     return run.state
@@ -60,25 +63,25 @@ def crashed_task_state(run_set: RunSet, index: int, run: ActiveTaskRun | None, e
 
     An interrupt or a system exit is kept for the end of the flow, which raises it again.
     """
-    if not isinstance(error, Exception):
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
         run_set.flow_run.fatal = run_set.flow_run.fatal or error
     return crash_task_run(run if run is not None else run_set.activate(index), error)
 
 
 def end_unstarted(run_set: RunSet, index: int) -> None:
     """Records the outcome of a run that will not start, because its flow run is being ended."""
-    from core_engine.engine.cancellation import FlowRunCancelled
-    from core_engine.engine.proposals import decide_task
-
     reason = run_set.flow_run.stopping
-    run = run_set.activate(index)
+    assert reason is not None
+    run_set.end(index, ended_by(reason))
+
+
+def ended_by(reason: BaseException) -> State:
+    """Returns the state of a task run that does not go on because of what ended its flow run, or its submission."""
+    from core_engine.engine.cancellation import FlowRunCancelled
+
     if isinstance(reason, FlowRunCancelled):
-        state = State(CANCELLED, message="The flow run was cancelled before this task run started.")
-    else:
-        assert reason is not None
-        state = exception_to_crashed_state(reason)
-    decide_task(run, state, force=True)
-    run_set.settle(index, run.state)
+        return State(CANCELLED, message="The flow run was cancelled before this task run started.")
+    return exception_to_crashed_state(reason)
 
 
 class report_flow_run_crashes:  # noqa: N801
@@ -113,7 +116,7 @@ async def crash_flow_run(run: ActiveFlowRun, error: BaseException) -> None:
     from core_engine.engine.cancellation import end_task_runs
     from core_engine.engine.hooks import run_flow_hooks
     from core_engine.engine.proposals import decide_flow
-    from core_engine.logging import flow_run_logger
+    from core_engine.engine.run_logs import logger_of_flow_run
 
     state = exception_to_crashed_state(error)
     run.stop(error)
@@ -121,7 +124,7 @@ async def crash_flow_run(run: ActiveFlowRun, error: BaseException) -> None:
     current = run.progress.state
     if current is None or current._type not in FINAL_TYPES:
         decide_flow(run, state, force=True)
-    logger = flow_run_logger(run.snapshot(), flow=run.flow, log_sink=run.client.log_sink)
+    logger = logger_of_flow_run(run)
     logger.error("Crash detected! %s", state.message)
     logger.debug("Crash details:", exc_info=error)
     recorded = run.progress.state

@@ -24,12 +24,12 @@ from core_engine.engine.previous import PreviousRuns
 from core_engine.engine.proposals import propose_flow_state
 from core_engine.engine.reachable import check_api_reachable
 from core_engine.engine.requests import watch_requests
+from core_engine.engine.run_logs import end_level, logger_of_flow_run
 from core_engine.engine.run_names import make_run_name
 from core_engine.engine.runners import RunnerSession
 from core_engine.engine.stored_parameters import stored_parameters
 from core_engine.engine.tracebacks import without_engine
 from core_engine.exceptions import Abort, Pause, UpstreamTaskError, exception_text
-from core_engine.logging import flow_run_logger
 from core_engine.schemas.records import FlowRun
 from core_engine.schemas.states import CANCELLING, FAILED, FINAL_TYPES, PAUSED, PENDING, RUNNING, State
 from core_engine.settings import get_current_settings
@@ -37,6 +37,7 @@ from core_engine.states import exception_to_failed_state, fetch_state_result, re
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from core_engine.client.embedded import EmbeddedClient
     from core_engine.engine.flow_calls import UserThread
@@ -70,11 +71,10 @@ async def create_then_begin_flow_run(
     _check_return_type(return_type)
     await check_api_reachable(client, "Cannot create a flow run")
     run = new_flow_run(flow, parameters, client)
-    logger = flow_run_logger(run.record, flow=flow, log_sink=client.log_sink)
+    logger = logger_of_flow_run(run)
     logger.info("Created flow run '%s' for flow '%s'", run.record.name, flow.name)
     state = await begin_with_valid_parameters(flow, run, parameters, client, user_thread)
     await client.journal_committed(state._position)
-    _raise_fatal(run)
     return await returned(state, return_type, flow)
 
 
@@ -84,8 +84,8 @@ def _check_return_type(return_type: str) -> None:
 
 
 def _raise_fatal(run: ActiveFlowRun) -> None:
-    """An interrupt or a system exit that ended a task ends the program, once everything is recorded (CRASH-2, 8)."""
-    if run.fatal is not None and run.parent is None:
+    """An interrupt or a system exit that ended a task ends the flow as well, and then the program (CRASH-2, 8)."""
+    if run.fatal is not None:
         raise run.fatal
 
 
@@ -107,7 +107,7 @@ def new_flow_run(
     parameters: dict[str, Any],
     client: EmbeddedClient,
     parent: ActiveFlowRun | None = None,
-    parent_task_run_id: Any = None,
+    parent_task_run_id: UUID | None = None,
 ) -> ActiveFlowRun:
     """Makes a flow run, Pending, and records it."""
     from core_engine.orchestration.progress import record_flow_state
@@ -150,7 +150,7 @@ async def begin_with_valid_parameters(
         except Exception as error:
             message = f"Validation of flow parameters failed with error: {exception_text(error)}"
             state = State(FAILED, message=message, data=error)
-            logger = flow_run_logger(run.record, flow=flow, log_sink=client.log_sink)
+            logger = logger_of_flow_run(run)
             logger.error("Received invalid parameters: %s", exception_text(error))
             return await propose_flow_state(run, state)
     return await begin_flow_run(flow, run, parameters, client, user_thread)
@@ -182,7 +182,7 @@ async def begin_flow_run(
 
     run = flow_run
     register(run)
-    logger = flow_run_logger(run.record, flow=flow, log_sink=client.log_sink)
+    logger = logger_of_flow_run(run)
     try:
         async with report_flow_run_crashes(run, client, flow):
             with watch_requests(run):
@@ -218,7 +218,7 @@ async def begin_flow_run(
         state = paused
     finally:
         unregister(run)
-    _log_final_state(run, logger, state)
+    _log_final_state(run, state)
     return state
 
 
@@ -229,10 +229,10 @@ def _log_prints(flow: Flow[..., Any]) -> bool:
     return get_current_settings().logging_log_prints if parent is None else parent.log_prints
 
 
-def _log_final_state(run: ActiveFlowRun, logger: Any, state: State) -> None:
+def _log_final_state(run: ActiveFlowRun, state: State) -> None:
     if state._type in FINAL_TYPES:
         shown = repr(state) if get_current_settings().debug_mode else str(state)
-        logger.log(20 if state.is_completed() else 40, "Finished in state %s", shown)
+        logger_of_flow_run(run).log(end_level(state), "Finished in state %s", shown)
 
 
 async def orchestrate_flow_run(
@@ -283,7 +283,7 @@ async def _execute(
 ) -> State:
     """Calls the function once, waits for all task runs, and returns the state that comes of it."""
     context = FlowRunContext(**partial_flow_run_context, flow_run=run.snapshot(), parameters=parameters)
-    logger = flow_run_logger(run.record, flow=flow, log_sink=run.client.log_sink)
+    logger = logger_of_flow_run(run)
     factory = context.result_factory
     run.deadline = None if flow.timeout_seconds is None else time.monotonic() + flow.timeout_seconds
     try:
@@ -293,7 +293,8 @@ async def _execute(
                 logger.debug("Executing flow %r for flow run %r...", flow.name, run.record.name)
                 value = await call_flow_function(flow, run, parameters, user_thread)
             finally:
-                await run.when_all_ended()
+                await run.end_attempt()
+                _raise_fatal(run)
             _raise_stopping(run)
             return await flow_outcome(run, value, factory)
     except FlowTimedOut as error:

@@ -13,9 +13,11 @@ from core_engine.schemas.states import CANCELLING, COMPLETED, CRASHED, FAILED, S
 
 if TYPE_CHECKING:
     from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun
+    from core_engine.logging.run_loggers import RunLogger
+    from core_engine.tasks import Task
 
 
-def task_hooks(run: ActiveTaskRun, task: Any, state: State) -> Sequence[Callable[..., Any]]:
+def task_hooks(run: ActiveTaskRun, task: Task[..., Any], state: State) -> Sequence[Callable[..., Any]]:
     """Returns the hooks that a task's final state calls for."""
     if state._type is COMPLETED and state._name != "Cached":
         return task.on_completion or ()
@@ -24,7 +26,7 @@ def task_hooks(run: ActiveTaskRun, task: Any, state: State) -> Sequence[Callable
     return ()
 
 
-async def run_task_hooks(run: ActiveTaskRun, task: Any, state: State) -> None:
+async def run_task_hooks(run: ActiveTaskRun, task: Task[..., Any], state: State) -> None:
     """Calls the hooks of a task run in order; an exception in one is logged and changes nothing."""
     hooks = task_hooks(run, task, state)
     if not hooks or not run.flow_run.client.runs_hooks:
@@ -55,7 +57,7 @@ async def run_flow_hooks(run: ActiveFlowRun, state: State) -> None:
         await _run_hook(hook, logger, state, {"flow": flow, "flow_run": snapshot, "state": state})
 
 
-async def _run_hook(hook: Callable[..., Any], logger: Any, state: State, arguments: dict[str, Any]) -> None:
+async def _run_hook(hook: Callable[..., Any], logger: RunLogger, state: State, arguments: dict[str, Any]) -> None:
     name = getattr(hook, "__name__", type(hook).__name__)
     logger.info("Running hook %r in response to entering state %r", name, state.name)
     try:
@@ -66,7 +68,23 @@ async def _run_hook(hook: Callable[..., Any], logger: Any, state: State, argumen
                 asyncio.run(hook(**arguments))
         else:
             await run_blocking(lambda: hook(**arguments))
-    except Exception:
+    except Exception as error:
+        if isinstance(error, TypeError) and not _fits(hook, arguments):
+            logger.error(
+                "The hook %r was not called: its parameters must be named %s. The run's state %r stands",
+                *(name, ", ".join(arguments), state.name),
+            )
+            return
         logger.exception("The hook %r raised; the run's state %r stands", name, state.name)
     else:
         logger.info("Hook %r finished", name)
+
+
+def _fits(hook: Callable[..., Any], arguments: dict[str, Any]) -> bool:
+    try:
+        inspect.signature(hook).bind(**arguments)
+    except TypeError:
+        return False
+    except ValueError:  # a built-in whose signature cannot be read
+        return True
+    return True

@@ -18,6 +18,9 @@ from core_engine.states import get_state_exception, stored_value
 from core_engine.utilities.handles import ATOMS, find_all, may_contain, resolve
 
 HANDLES = (TaskFuture, State)
+# The inputs of most parameters, shared because a flow run keeps those of each of its task runs. Never changed: records
+# that users get hold copies.
+_NO_RUNS: list[TaskRunResult] = []
 HANDLES_AND_ANNOTATIONS = (TaskFuture, State, BaseAnnotation)
 
 
@@ -51,7 +54,7 @@ def task_run_inputs(expr: Any) -> list[TaskRunResult]:
     context = FlowRunContext.get()
     lineage = None if context is None or context.run is None else context.run.lineage
     if kind in ATOMS and (lineage is None or not lineage.links):
-        return []
+        return _NO_RUNS
     found: dict[UUID, None] = {}
     for handle in handles_in((expr,)):
         id = task_run_id_of(handle)
@@ -63,7 +66,7 @@ def task_run_inputs(expr: Any) -> list[TaskRunResult]:
             id = None if state is None else state.state_details.task_run_id
             if id is not None:
                 found[id] = None
-    return [TaskRunResult(id) for id in found]
+    return [TaskRunResult(id) for id in found] if found else _NO_RUNS
 
 
 def _values_in(expr: Any) -> Iterator[Any]:

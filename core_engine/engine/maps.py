@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from core_engine.annotations import BaseAnnotation, allow_failure, quote, rewrap_like, unmapped, unwrap_all
 from core_engine.context import FlowRunContext
+from core_engine.engine.dispatch import ended_unless_sent
 from core_engine.engine.inputs import (
     HANDLES,
     futures_ended,
@@ -22,6 +23,7 @@ from core_engine.utilities.collections import isiterable
 
 if TYPE_CHECKING:
     from core_engine.engine.run_sets import RunSet
+    from core_engine.task_runners import BaseTaskRunner
     from core_engine.tasks import Task
 
 
@@ -31,7 +33,7 @@ async def begin_task_map(
     parameters: dict[str, Any],
     wait_for: Sequence[Any] | None,
     return_type: str,
-    task_runner: Any,
+    task_runner: BaseTaskRunner | None,
 ) -> list[Any]:
     """Makes and dispatches the runs of a map; parameters as `enter_task_run_engine`.
 
@@ -58,7 +60,8 @@ async def begin_task_map(
     if count == 0:
         run_set.flow_run.ended(run_set)
         return []
-    _record_own_inputs(run_set, parameters)
+    with ended_unless_sent(run_set):
+        _record_own_inputs(run_set, parameters)
     await create_task_run_then_submit(run_set, flow_run_context, task_runner)
     futures = run_set.futures()
     if return_type == "future":

@@ -15,9 +15,10 @@ from core_engine.utilities.handles import resolve
 
 if TYPE_CHECKING:
     from core_engine.engine.active import ActiveFlowRun
+    from core_engine.results import ResultFactory
 
 
-async def flow_outcome(run: ActiveFlowRun, value: Any, result_factory: Any) -> State:
+async def flow_outcome(run: ActiveFlowRun, value: Any, result_factory: ResultFactory) -> State:
     """Returns the final state to propose.
 
     Nothing returned: judged over all task runs and subflows, Completed if there are none. Futures, also nested ones,
@@ -31,11 +32,11 @@ async def flow_outcome(run: ActiveFlowRun, value: Any, result_factory: Any) -> S
     return await run_blocking(return_value_to_state, value, result_factory)
 
 
-def _state_of(future: TaskFuture[Any], annotations: object) -> Any:
+def _state_of(future: TaskFuture[Any], annotations: object) -> State | None:
     return future._run_set.states[future._index]
 
 
-def _judge_all(run: ActiveFlowRun, result_factory: Any) -> State:
+def _judge_all(run: ActiveFlowRun, result_factory: ResultFactory) -> State:
     states = StateSequence.of(run)
     if not len(states):
         return State("COMPLETED", data=result_factory.create_result(None))

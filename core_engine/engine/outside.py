@@ -13,6 +13,7 @@ from core_engine.schemas.states import State
 
 if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
+    from core_engine.schemas.records import TaskRunGroup
 
 
 async def propose_for_recorded_run(
@@ -55,7 +56,7 @@ async def _task_run(client: EmbeddedClient, id: UUID) -> ActiveTaskRun:
     raise AssertionError("a recorded task run belongs to a recorded group")
 
 
-def _index_in(group: Any, id: UUID) -> list[int]:
+def _index_in(group: TaskRunGroup, id: UUID) -> list[int]:
     from core_engine.ids import split_id
 
     prefix, index, _ = split_id(id)

@@ -13,12 +13,15 @@ from core_engine import clock
 from core_engine.concurrency.loops import engine_loop
 from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import Outcome
+from core_engine.settings import get_current_settings
 
 if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
     from core_engine.engine.active import ActiveFlowRun
+    from core_engine.exceptions import CoreEngineError
 
 LOOK_SECONDS = 0.25
+SECONDS_PER_DAY = 86_400.0
 
 _logger = logging.getLogger("core_engine.engine")
 
@@ -63,9 +66,17 @@ class _Watch:
             _logger.warning("Looking for requests from other processes failed; the next look follows.", exc_info=True)
 
     def _reconcile(self) -> None:
-        """Records runs whose process has ended without reporting, once in the life of this process."""
+        """Once in the life of this process: records runs whose process has ended without reporting, and deletes runs
+        that are past the time for which they are to be kept."""
         self._version = 0
-        self._client.store.reconcile(clock.now())
+        store = self._client.store
+        store.reconcile(clock.now())
+        days = get_current_settings().runs_retention_days
+        if days is not None:
+            from core_engine.results import remove_results
+
+            report = store.delete_flow_runs(older_than=clock.now() - days * SECONDS_PER_DAY)
+            remove_results(store, report, on_error=_warn_of_file_that_stays)
 
     def _answer(self, runs: dict[Any, ActiveFlowRun]) -> None:
         store = self._client.store
@@ -80,6 +91,10 @@ class _Watch:
 
                 cancel_flow_run(run)
             store.finish_request(request.id)
+
+
+def _warn_of_file_that_stays(error: CoreEngineError) -> None:
+    _logger.warning("%s It belonged to a flow run that was kept long enough; the next process tries again.", error)
 
 
 _watches: dict[str, _Watch] = {}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from core_engine.definitions import check_run_name
 
 
-def make_run_name(template: Any, option: str, parameters: Mapping[str, Any]) -> str:
+def make_run_name(template: Callable[[], str] | str, option: str, parameters: Mapping[str, Any]) -> str:
     """Returns the name that `template` gives.
 
     Parameters:
@@ -21,7 +21,7 @@ def make_run_name(template: Any, option: str, parameters: Mapping[str, Any]) -> 
     check_run_name(template, option)
     if isinstance(template, str):
         return template.format(**parameters)
-    name = template()
+    name: object = template()
     if not isinstance(name, str):
         maker = getattr(template, "__name__", type(template).__name__)
         raise TypeError(

@@ -6,6 +6,7 @@ an index; the run set lives as long as a future of it does, the flow run keeps o
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.waiting import Latch
 from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun, Executing, task_run_record
-from core_engine.engine.failure_policy import after_bad_end
+from core_engine.engine.failure_policy import after_bad_end, end_closed
+from core_engine.exceptions import StoreError
 from core_engine.schemas.records import TaskRun, TaskRunGroup
 from core_engine.schemas.states import COMPLETED, State
 
 if TYPE_CHECKING:
     from core_engine.engine.slots import SlotGate
     from core_engine.futures import TaskFuture
+    from core_engine.results import ResultFactory
+    from core_engine.settings import SettingsContext
+    from core_engine.task_runners import BaseTaskRunner
     from core_engine.tasks import Task
 
 
@@ -59,8 +64,8 @@ class RunSet:
         result_factory, log_prints: The task's policies, resolved.
         origins: For an attempt after the first: where each run is recorded. None: all in `group`.
 
-    ``_lock`` guards ``states``, ``summary.done`` and ``_callbacks``: it prevents that one run gets two outcomes, and
-    that a callback added while its run ends is lost.
+    ``_lock`` guards ``states``, the summary's counts and ``_callbacks``: it prevents that one run gets two outcomes,
+    and that a callback added while its run ends is lost.
     """
 
     __slots__ = (
@@ -81,6 +86,7 @@ class RunSet:
         "has_handles",
         "in_caller",
         "log_prints",
+        "names",
         "own_inputs",
         "result_factory",
         "runner",
@@ -104,9 +110,9 @@ class RunSet:
         columns: Mapping[str, Sequence[Any]],
         wait_for: Sequence[Any] | None,
         has_handles: bool,
-        result_factory: Any,
+        result_factory: ResultFactory,
         log_prints: bool,
-        settings: Any,
+        settings: SettingsContext,
         asynchronous: bool,
         origins: Sequence[tuple[TaskRunGroup, int]] | None = None,
     ) -> None:
@@ -132,8 +138,9 @@ class RunSet:
         self.closed: str | None = None
         self.in_caller = False
         self.collapses = False
+        self.names: dict[int, str] = {}
         self.own_inputs: dict[int, dict[str, Any]] = {}
-        self.runner: Any = None
+        self.runner: BaseTaskRunner | None = None
         self.gate: SlotGate | None = None
         self._callbacks: dict[int, list[Callable[[], object]]] = {}
         self._lock = threading.Lock()
@@ -171,23 +178,51 @@ class RunSet:
         Returns:
             Whether it was set; False when the run had an outcome already, which stands.
         """
+        summary = self.summary
         with self._lock:
             if self.states[index] is not None:
                 return False
+            # Counted before its end can be seen: the flow is judged as soon as the last run has ended.
+            if state._type is not COMPLETED:
+                summary.not_completed[index] = state
+            elif state._name == "Cached":
+                summary.cached += 1
             self.states[index] = state
-            self.summary.done = done = self.summary.done + 1
+            summary.done = done = summary.done + 1
             callbacks = self._callbacks.pop(index, None) if self._callbacks else None
-        self.active.pop(index, None)
-        if state._type is not COMPLETED:
-            self.summary.not_completed[index] = state
-            after_bad_end(self, state)
-        elif state._name == "Cached":
-            self.summary.cached += 1
+        run = self.active.pop(index, None)
         if callbacks is not None:
             for callback in callbacks:
                 callback()
         if done == self.group.count:
             self.flow_run.ended(self)
+        if self.gate is not None and run is not None and run.holds_slots:
+            # They were taken while the run was being ended.
+            self.flow_run.client.release_slots(run)
+        if state._type is not COMPLETED:
+            after_bad_end(self, state)
+        return True
+
+    def end(self, index: int, state: State) -> None:
+        """Ends a run that no call will bring to an end: records `state`, unless it has ended, and sets its outcome."""
+        from core_engine.engine.proposals import decide_task
+
+        run = self.activate(index)
+        # A journal that has failed tells so whoever waits for the outcome.
+        with contextlib.suppress(StoreError):
+            decide_task(run, state, force=True, execution=run.execution)
+        self.settle(index, run.state)
+
+    def ends_instead(self, index: int) -> bool:
+        """Ends a run that was to start, if its flow run is being ended or its map is closed; returns whether it did."""
+        if self.flow_run.stopping is not None:
+            from core_engine.engine.crashes import end_unstarted
+
+            end_unstarted(self, index)
+        elif self.closed is not None and index not in self.active:
+            end_closed(self, index)
+        else:
+            return False
         return True
 
     def add_callback(self, index: int, callback: Callable[[], object]) -> None:

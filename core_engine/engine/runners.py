@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING
 
 from core_engine.concurrency.async_calls import AsyncCalls
 from core_engine.concurrency.loops import engine_loop
 from core_engine.concurrency.waiting import Latch, Outcome, run_blocking
+
+if TYPE_CHECKING:
+    from core_engine.logging.run_loggers import RunLogger
+    from core_engine.task_runners import BaseTaskRunner
 
 ASYNC_WINDOW = 1_000
 
@@ -20,7 +24,7 @@ class RunnerSession:
         logger: Of the flow run, for the warning about a runner that cannot be duplicated.
     """
 
-    def __init__(self, runner: Any, logger: Any) -> None:
+    def __init__(self, runner: BaseTaskRunner, logger: RunLogger) -> None:
         duplicate = runner.duplicate()
         if duplicate is NotImplemented:
             logger.warning(
@@ -36,7 +40,7 @@ class RunnerSession:
         # Keeps two calls at once from starting two local runners.
         self._lock = threading.Lock()
         self._local_asked_for = False
-        self._local_started: Outcome[Any] = Outcome()
+        self._local_started: Outcome[BaseTaskRunner] = Outcome()
         self._local: RunnerSession | None = None
         self._async_calls: AsyncCalls | None = None
         self._logger = logger
@@ -77,7 +81,7 @@ class RunnerSession:
                 self._async_calls = AsyncCalls(ASYNC_WINDOW)
             return self._async_calls
 
-    async def local_runner(self) -> Any:
+    async def local_runner(self) -> BaseTaskRunner:
         """Returns a runner that runs calls in this process: the flow's own, or a concurrent one beside it (D18)."""
         if self.runner.shares_memory:
             return self.runner

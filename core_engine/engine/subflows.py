@@ -52,11 +52,13 @@ async def create_and_begin_subflow_run(
     run.stand_in = stand_in
     client.journal.append(TaskRunUpdated(stand_in.group, stand_in.index, {"child_flow_run_id": run.id}))
     get_run_logger().info("Created subflow run '%s' for flow '%s'", run.record.name, flow.name)
-    state = await _begin(flow, run, parameters, wait_for, client, user_thread)
-    parent.subflow_states.append(state)
+    try:
+        state = await _begin(flow, run, parameters, wait_for, client, user_thread)
+    finally:
+        # Counts for the parent also when it crashed, and the parent's function goes on all the same.
+        assert run.progress.state is not None
+        parent.subflow_states.append(run.progress.state)
     await client.journal_committed(state._position)
-    if run.fatal is not None:
-        parent.fatal = parent.fatal or run.fatal
     return await returned(state, return_type, flow)
 
 
@@ -93,7 +95,7 @@ def _stand_in(flow: Flow[..., Any], parent: ActiveFlowRun, inputs: dict[str, Any
         task_inputs=inputs,
     )
     if parent.previous is not None:
-        origins = parent.previous.origins(group)
+        origins, _ = parent.previous.origins(group)
         if origins is not None:
             return parent.previous.activate(parent, *origins[0])
     parent.client.journal.append(TaskRunsCreated(group))

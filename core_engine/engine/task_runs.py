@@ -6,6 +6,7 @@ modules of their own: inputs, caching, run_names, timeouts, hooks, crashes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.interrupts import call_interruptibly, current_section
@@ -17,11 +18,11 @@ from core_engine.engine.crashes import report_task_run_crashes
 from core_engine.engine.hooks import run_task_hooks
 from core_engine.engine.inputs import resolve_inputs
 from core_engine.engine.proposals import propose_task_state
+from core_engine.engine.run_logs import log_end, log_not_ready, log_retry, logger_of_task_run
 from core_engine.engine.run_names import make_run_name
 from core_engine.engine.timeouts import TimedCall, TimedOut, call_in_time
 from core_engine.engine.tracebacks import without_engine
 from core_engine.exceptions import Abort, Pause, UpstreamTaskError
-from core_engine.logging import task_run_logger
 from core_engine.schemas.states import (
     CANCELLED,
     COMPLETED,
@@ -39,6 +40,8 @@ from core_engine.states import exception_to_failed_state, return_value_to_state
 
 if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
+    from core_engine.results import ResultFactory
+    from core_engine.settings import SettingsContext
     from core_engine.tasks import Task
 
 
@@ -46,10 +49,10 @@ async def begin_task_run(
     task: Task[..., Any],
     task_run: ActiveTaskRun,
     parameters: dict[str, Any],
-    wait_for: Any,
-    result_factory: Any,
+    wait_for: Sequence[Any] | None,
+    result_factory: ResultFactory,
     log_prints: bool,
-    settings: Any,
+    settings: SettingsContext | None,
 ) -> State:
     """Executes a task run: what a runner calls, and in its own process.
 
@@ -86,7 +89,7 @@ async def begin_task_run(
 
 def _after_abort(run: ActiveTaskRun, abort: Abort) -> State:
     """Orchestration ended this execution: what is recorded stands."""
-    logger = task_run_logger(run.snapshot(), log_sink=run.flow_run.client.log_sink)
+    logger = logger_of_task_run(run)
     if run.state._type in FINAL_TYPES:
         logger.info("Task run '%s' already finished as %s.", run.run_name, run.state)
     else:
@@ -98,8 +101,8 @@ async def orchestrate_task_run(
     task: Task[..., Any],
     task_run: ActiveTaskRun,
     parameters: dict[str, Any],
-    wait_for: Any,
-    result_factory: Any,
+    wait_for: Sequence[Any] | None,
+    result_factory: ResultFactory,
     log_prints: bool,
     interruptible: bool,
     client: EmbeddedClient,
@@ -113,7 +116,7 @@ async def orchestrate_task_run(
         keeps the run and calls again when it is.
     """
     run = task_run
-    opens_execution = run.state._type in FINAL_TYPES and not run.is_cancelled()
+    opens_execution = run.reopens and run.state._type in FINAL_TYPES and not run.is_cancelled()
     if run.run_set is None or run.run_set.has_handles:
         try:
             if wait_for is not None:
@@ -129,18 +132,22 @@ async def orchestrate_task_run(
         context, cached, proposed = await _prepare(run, task, client, parameters, result_factory, log_prints)
     state = await propose_task_state(run, proposed, cached=cached, execution=None if opens_execution else run.execution)
     execution = run.execution
+    if state._type is COMPLETED:
+        log_end(run, state)
     while state._type is RUNNING:
         outcome = await _execute(context, run, task, parameters, interruptible)
         state = await propose_task_state(run, outcome, execution=execution)
         if state._type is SCHEDULED:
+            log_retry(run, state)
             details = state._details
             assert details is not None
             assert details.scheduled_time is not None
-            if details.scheduled_time.timestamp() > state._time:
+            needs_slots = run.run_set is not None and run.run_set.gate is not None
+            if needs_slots or details.scheduled_time.timestamp() > state._time:
                 return state
         if state._type in FINAL_TYPES:
             if state is outcome:
-                _log_end(run, task, state)
+                log_end(run, state)
                 await run_task_hooks(run, task, state)
         elif state._type is not PAUSED:
             context = TaskRunContext.of(run, task, client, parameters, result_factory, log_prints)
@@ -151,7 +158,9 @@ async def orchestrate_task_run(
 async def not_ready(run: ActiveTaskRun, error: UpstreamTaskError) -> State:
     """An upstream did not complete: the run stays where it is and says which."""
     state = make_state(PENDING, 0.0, None, 0, 0, name="NotReady", message=str(error))
-    return await propose_task_state(run, state, force=run.state._type is PENDING)
+    state = await propose_task_state(run, state, force=run.state._type is PENDING)
+    log_not_ready(run, state)
+    return state
 
 
 async def _prepare(
@@ -159,7 +168,7 @@ async def _prepare(
     task: Task[..., Any],
     client: EmbeddedClient,
     parameters: dict[str, Any],
-    result_factory: Any,
+    result_factory: ResultFactory,
     log_prints: bool,
 ) -> tuple[TaskRunContext, State | None, State]:
     """What only some tasks need before they run: a cache key, and what is stored under it."""
@@ -187,6 +196,8 @@ async def _execute(
     try:
         if task.task_run_name is not None and run.name is None:
             run.name = make_run_name(task.task_run_name, "task_run_name", parameters)
+            if run.run_set is not None:
+                run.run_set.names[run.position] = run.name
             run.flow_run.client.rename_task_run(run)
         args, kwargs = task.signature.arguments(parameters)
         if context.log_prints:
@@ -228,7 +239,7 @@ async def _call(run: ActiveTaskRun, task: Task[..., Any], args: Any, kwargs: Any
 
 
 def _timed_out_state(run: ActiveTaskRun, error: TimedOut, context: TaskRunContext) -> State:
-    logger = task_run_logger(run.snapshot(), log_sink=run.flow_run.client.log_sink)
+    logger = logger_of_task_run(run)
     message = f"Task run exceeded its timeout of {error.timeout_seconds} seconds."
     if error.abandoned:
         logger.warning("%s Its code cannot be interrupted; it is left behind, and its value will be dropped.", message)
@@ -239,17 +250,5 @@ def _timed_out_state(run: ActiveTaskRun, error: TimedOut, context: TaskRunContex
 
 
 def _log_exception(run: ActiveTaskRun, error: Exception) -> None:
-    logger = task_run_logger(run.snapshot(), log_sink=run.flow_run.client.log_sink)
+    logger = logger_of_task_run(run)
     logger.error("Encountered exception during execution:", exc_info=error)
-
-
-def _log_end(run: ActiveTaskRun, task: Task[..., Any], state: State) -> None:
-    """One line for the end of a run; children of maps that complete are told of at DEBUG, or not at all."""
-    if state._type is COMPLETED:
-        if run.group.is_map:
-            return
-        task_run_logger(run.snapshot(), task, log_sink=run.flow_run.client.log_sink).info("Finished in state %s", state)
-    else:
-        task_run_logger(run.snapshot(), task, log_sink=run.flow_run.client.log_sink).error(
-            "Finished in state %s", state
-        )

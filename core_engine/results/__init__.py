@@ -7,6 +7,7 @@
     storage.py      LocalStorage, FsspecStorage: directories and what fsspec knows, by key
     saved.py        storages saved under a name
     files.py        what stands in a stored file, and deleting it
+    removal.py      removing the results of deleted runs
     json_values.py  Python values as JSON and back
     unpicklable.py  which part of a value cannot be pickled
     portable.py     exceptions that can be sent and stored, whatever they hold
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from core_engine.results.files import delete_result
     from core_engine.results.policy import flow_factory, task_factory
     from core_engine.results.portable import portable_exception
+    from core_engine.results.removal import remove_results
     from core_engine.results.storage import FsspecStorage, LocalStorage, ResultStorage
     from core_engine.results.unpicklable import find_unpicklable
 
@@ -49,6 +51,7 @@ __all__ = [
     "flow_factory",
     "portable_exception",
     "record_from_json",
+    "remove_results",
     "task_factory",
 ]
 
@@ -61,6 +64,7 @@ _LOADED_WHEN_ASKED_FOR = {
     "find_unpicklable": "unpicklable",
     "flow_factory": "policy",
     "portable_exception": "portable",
+    "remove_results": "removal",
     "task_factory": "policy",
 }
 

@@ -19,6 +19,8 @@ from core_engine.results.storage import ResultStorage, remember_storage, resolve
 from core_engine.serializers import Serializer, resolve_serializer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from core_engine.settings import Settings
 
 
@@ -28,9 +30,9 @@ class ResultOptions(Protocol):
     @property
     def persist_result(self) -> bool | None: ...
     @property
-    def result_storage(self) -> Any: ...
+    def result_storage(self) -> ResultStorage | Path | str | None: ...
     @property
-    def result_serializer(self) -> Any: ...
+    def result_serializer(self) -> Serializer | str | None: ...
     @property
     def cache_result_in_memory(self) -> bool: ...
 
@@ -55,9 +57,9 @@ class FlowRunAround(Protocol):
     """What the policy asks of the context of the flow run around."""
 
     @property
-    def flow(self) -> Any: ...
+    def flow(self) -> FlowOptions | None: ...
     @property
-    def result_factory(self) -> Any: ...
+    def result_factory(self) -> ResultFactory | None: ...
 
 
 def flow_factory(
@@ -174,7 +176,7 @@ def _key_function(chosen: Any) -> Callable[[], str]:
     raise TypeError(f"result_storage_key must be a text, not {type(chosen).__name__}: {chosen!r}.")
 
 
-def _retries(flow: Any) -> bool:
+def _retries(flow: FlowOptions | None) -> bool:
     return flow is not None and bool(flow.retries)
 
 

@@ -154,12 +154,6 @@ class Settings(BaseSettings):
     logging_to_api_when_missing_flow: Literal["warn", "error", "ignore"] = Field(
         default="warn", description="What happens when a run logger is used outside of a run."
     )
-    logging_to_api_batch_size: Annotated[int, Field(ge=1)] = Field(
-        default=4_000_000, description="The most bytes of log lines that are sent to a server at once."
-    )
-    logging_to_api_batch_interval: Seconds = Field(
-        default=2.0, description="How long log lines may wait to be sent to a server, in seconds."
-    )
     logging_to_api_max_log_size: Bytes = Field(
         default=1_000_000, description="The most bytes of one log line; a longer one is not stored."
     )

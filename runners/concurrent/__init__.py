@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from core_engine.schemas import State
+from core_engine.settings import get_current_settings
 from core_engine.task_runners import (
     AsyncCalls,
     BaseTaskRunner,
@@ -28,7 +29,8 @@ class ConcurrentTaskRunner(BaseTaskRunner):
     """Runs calls at the same time in the flow's process.
 
     Parameters:
-        max_workers: At most how many threads run sync tasks; None means 128, grown on demand. Waiting for an upstream
+        max_workers: At most how many threads run sync tasks, grown on demand; None means the setting
+            TASK_RUNNER_MAX_WORKERS, or 128. Waiting for an upstream
             or for a retry takes no thread.
 
     Raises:
@@ -78,7 +80,8 @@ class ConcurrentTaskRunner(BaseTaskRunner):
             self._threads.add(block)
 
     async def _start(self, exit_stack: AsyncExitStack) -> None:
-        self._threads = CallThreads(self.max_workers or DEFAULT_MAX_WORKERS)
+        workers = self.max_workers or get_current_settings().task_runner_max_workers or DEFAULT_MAX_WORKERS
+        self._threads = CallThreads(workers)
         self._async_calls = AsyncCalls(ASYNC_WINDOW)
         self._outcomes = {}
         exit_stack.push_async_callback(self._tear_down)

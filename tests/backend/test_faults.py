@@ -155,6 +155,7 @@ class BreaksAtCommit:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self.broken = True
+        self.gate = None
 
     def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
         if sql == "COMMIT" and self.broken:

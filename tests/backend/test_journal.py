@@ -272,6 +272,62 @@ def test_an_unexpected_error_of_the_store_stops_the_journal_with_its_text(journa
         journal.wait(journal.append(log_line(FLOW_RUN, "lost")))
 
 
+def test_a_thread_that_waits_commits_itself_when_the_writer_is_not_at_it(target: ListStore) -> None:
+    journal = Journal(target, linger_seconds=3600)
+    committed_in: list[str] = []
+    position = journal.append(log_line(FLOW_RUN, "first"))
+    journal.when_committed(position, lambda failure: None)
+    assert journal.wait(position, 30)
+    position = journal.append(log_line(FLOW_RUN, "second"))
+    target.apply = lambda entries: committed_in.append(threading.current_thread().name)  # type: ignore[assignment]
+    assert journal.wait(position, 30)
+    assert committed_in == [threading.current_thread().name]
+    journal.close()
+
+
+def test_a_wait_that_is_interrupted_in_its_own_commit_loses_nothing_and_tells_the_others(target: ListStore) -> None:
+    journal = Journal(target, linger_seconds=3600)
+    told: list[StoreError | None] = []
+    apply = target.apply
+
+    def interrupted(entries: Sequence[Entry]) -> None:
+        target.apply = apply  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+
+    position = journal.append_many(lines(3))
+    target.apply = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        journal.wait(position, 30)
+    journal.when_committed(position, told.append)
+    assert journal.wait(position, 30)
+    journal.close()
+    assert [entry.message for entry in target.entries] == ["line 0", "line 1", "line 2"]  # type: ignore[union-attr]
+    assert told == [None]
+
+
+def test_a_callback_that_raises_an_interrupt_keeps_neither_the_news_from_others_nor_the_writer_from_its_work(
+    journal: Journal, target: ListStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[StoreError | None] = []
+
+    def interrupted(failure: StoreError | None) -> None:
+        raise KeyboardInterrupt
+
+    blocked_in_commit(target, journal)
+    position = journal.append(log_line(FLOW_RUN, "second"))
+    journal.when_committed(position, interrupted)
+    journal.when_committed(position, told.append)
+    done = threading.Event()
+    journal.when_committed(position, lambda failure: done.set())
+    target.gate.set()
+    assert done.wait(30)
+    assert told == [None]
+    done.clear()
+    journal.when_committed(journal.append(log_line(FLOW_RUN, "third")), lambda failure: done.set())
+    assert done.wait(30)
+    assert "tried to end its writer" in caplog.text
+
+
 @pytest.mark.behaviour("D4")
 def test_a_cache_entry_is_seen_from_its_append_until_its_commit(journal: Journal, target: ListStore) -> None:
     older, newer = (CacheStored("key", None, State(COMPLETED)) for _ in range(2))

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from core_engine.backend import connections
-from core_engine.backend.connections import connect, writing
+from core_engine.backend import connections, gates
+from core_engine.backend.connections import connect
 from core_engine.backend.entries import FlowRunCreated
 from core_engine.backend.sqlite import SqliteStore
+from core_engine.backend.transactions import writing
 from core_engine.exceptions import StoreUnavailable
 from core_engine.schemas.states import COMPLETED
 from tests.backend.builders import TaskRunScript, flow_run, recorded
@@ -131,11 +132,53 @@ def test_a_writer_waits_for_another_one_that_holds_the_database(store: SqliteSto
 
 def test_a_database_that_stays_locked_is_said_to_be_so(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "BUSY_TIMEOUT_SECONDS", 0.05)
-    other = connect(store.path)
+    store._writer.execute("PRAGMA busy_timeout = 0")
+    other = connect(store.path, gated=False)
     with writing(other), pytest.raises(StoreUnavailable, match="was locked by another process for"):
         store.apply([FlowRunCreated(flow_run())])
     other.close()
     store.apply([FlowRunCreated(flow_run())])
+
+
+def test_waiting_long_for_another_process_is_said_and_ends_when_that_one_goes_on(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates, "_PATIENCE_SECONDS", 0.001)
+    said = threading.Event()
+    monkeypatch.setattr(gates._logger, "warning", lambda *arguments: said.set())
+    other = connect(store.path)
+    with writing(other):
+        waiting = threading.Thread(target=store.apply, args=([FlowRunCreated(flow_run())],))
+        waiting.start()
+        assert said.wait(30)
+        assert waiting.is_alive()
+    waiting.join(30)
+    other.close()
+    assert len(store.read_flow_runs()) == 1
+
+
+_HOLDS_THE_GATE = """
+import sys
+from pathlib import Path
+from core_engine.backend.connections import connect
+from core_engine.backend.transactions import writing
+db = connect(Path(sys.argv[1]))
+with writing(db):
+    db.execute("INSERT INTO concurrency_limit VALUES ('db', 1)")
+    print("inside", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_process_that_is_killed_while_it_writes_lets_the_next_one_in(store: SqliteStore) -> None:
+    with python(_HOLDS_THE_GATE, store.path) as process:
+        assert says(process) == "inside"
+        waiting = threading.Thread(target=store.apply, args=([FlowRunCreated(flow_run())],))
+        waiting.start()
+        process.kill()
+        waiting.join(30)
+    assert len(store.read_flow_runs()) == 1
+    assert store.read_concurrency_limits() == {}
 
 
 def test_reading_is_of_one_moment_however_long_it_takes(store: SqliteStore) -> None:

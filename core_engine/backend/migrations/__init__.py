@@ -20,20 +20,20 @@ def migrate(path: Path, target: str = "head") -> None:
     from sqlalchemy import create_engine
     from sqlalchemy.pool import StaticPool
 
-    from core_engine.backend.connections import begin_writing, connect, roll_back
+    from core_engine.backend.connections import connect
+    from core_engine.backend.transactions import writing
 
-    db = connect(path, busy_seconds=60.0)
+    # The caller holds the gate.
+    db = connect(path, gated=False)
     try:
         db.execute("PRAGMA auto_vacuum = INCREMENTAL")
         db.execute("PRAGMA journal_mode = WAL")
         engine = create_engine("sqlite://", creator=lambda: db, poolclass=StaticPool)
-        with engine.begin() as connection:
-            # Here and no earlier: SQLAlchemy's first look at a connection ends with a rollback. In autocommit mode the
-            # driver begins no transaction of its own; this one is SQLAlchemy's to commit.
-            begin_writing(db)
+        # Inside, not around: SQLAlchemy's first look at a connection ends with a rollback. The driver begins no
+        # transaction of its own in autocommit mode.
+        with engine.connect() as connection, writing(db):
             command.upgrade(_config(connection), target)
     finally:
-        roll_back(db)
         db.close()
 
 

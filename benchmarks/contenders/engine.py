@@ -1,0 +1,168 @@
+"""The engine, as a user calls it: a flow in a home of its own for each round."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contenders import flows
+from benchmarks.contenders.base import Contender, Round
+from benchmarks.measuring import resident_bytes
+from core_engine.backend import open_backend
+from core_engine.settings import temporary_settings
+
+
+def home_of(folder: Path) -> Path:
+    """Returns the home that a round in `folder` has."""
+    return folder / "home"
+
+
+class _InHome(Contender):
+    def prepare(self, round: Round) -> None:
+        self._stack = ExitStack()
+        home = home_of(round.folder)
+        home.mkdir(parents=True, exist_ok=True)
+        self._stack.enter_context(temporary_settings({"HOME": home}))
+        self._backend = open_backend()
+
+    def settle(self, round: Round) -> None:
+        self._backend.journal.flush()
+
+    def close(self, round: Round) -> None:
+        self._backend.close()
+        self._stack.close()
+
+
+class EngineFlow(_InHome):
+    """One of the flows of ``flows.CASES``.
+
+    Parameters:
+        case: Its name there.
+        runner: The name of a task runner.
+    """
+
+    def __init__(self, case: str, runner: str) -> None:
+        self._case = flows.CASES[case]
+        self._flow = self._case.flow.with_options(task_runner=runner)
+
+    def prepare(self, round: Round) -> None:
+        super().prepare(round)
+        flows.forget()
+        if self._case.prepare is not None:
+            self._case.prepare(self._flow, round.size)
+            self._backend.journal.flush()
+
+    def run(self, round: Round) -> None:
+        called = self._flow(round.size, return_state=True)
+        self._state = asyncio.run(called) if self._flow.isasync else called
+
+    def report(self, round: Round) -> dict[str, Any]:
+        return {
+            "flow_run_id": str(self._state.state_details.flow_run_id),
+            "value": self._state.result(raise_on_failure=False),
+            "times_ns": list(flows.times_ns),
+        }
+
+    def close(self, round: Round) -> None:
+        del self._state
+        super().close(round)
+
+
+class EngineCommits(EngineFlow):
+    """One process of many on a file: single submits, each of which is committed before its result is seen."""
+
+    def __init__(self) -> None:
+        super().__init__("one_by_one", "concurrent")
+        self._commit_times: list[int] = []
+
+    def prepare(self, round: Round) -> None:
+        super().prepare(round)
+        self._commit_times.clear()
+        store = self._backend.store
+        apply = store.apply
+
+        def timed(entries: Any) -> None:
+            start = time.perf_counter_ns()
+            apply(entries)
+            self._commit_times.append(time.perf_counter_ns() - start)
+
+        store.apply = timed  # type: ignore[method-assign]
+
+    def report(self, round: Round) -> dict[str, Any]:
+        return {**super().report(round), "commit_times_ns": list(self._commit_times)}
+
+
+class EngineMemory(_InHome):
+    """What mapped tasks take in the flow's process. Each round needs a process of its own.
+
+    Parameters:
+        moment: "pending": all wait for an upstream; "finished": all have ended, and the flow holds their futures;
+            "dropped": all have ended, and nobody holds a future.
+        traced: Whether to count what Python allocates, rather than what the process occupies.
+    """
+
+    def __init__(self, moment: str, traced: bool) -> None:
+        self._moment = moment
+        self._traced = traced
+
+    def run(self, round: Round) -> None:
+        flows.mapped(1_000)
+        if self._traced:
+            import tracemalloc
+
+            tracemalloc.start()
+        self._grown, self._state = _measured_flow(round.size, self._moment, self._occupied)
+
+    def _occupied(self) -> int:
+        self._backend.journal.flush()
+        gc.collect()
+        if not self._traced:
+            return resident_bytes()
+        import tracemalloc
+
+        return tracemalloc.get_traced_memory()[0]
+
+    def report(self, round: Round) -> dict[str, Any]:
+        return {
+            "bytes_per_task": self._grown / round.size,
+            "flow_run_id": str(self._state.state_details.flow_run_id),
+            "value": "done",
+        }
+
+
+def _measured_flow(size: int, moment: str, occupied: Any) -> tuple[int, Any]:
+    """Runs a flow that maps `size` no-ops, and returns by how much `occupied` grew at the `moment`; and its state."""
+    from core_engine import flow, task
+
+    open_gate = threading.Event()
+    grown: list[int] = []
+
+    @task
+    def gate() -> None:
+        open_gate.wait()
+
+    @flow(name="measured-memory", task_runner="concurrent")
+    def measured() -> str:
+        upstream = gate.submit()
+        if moment != "pending":
+            open_gate.set()
+            upstream.wait()
+        before = occupied()
+        futures = flows.noop.map(range(size), wait_for=[upstream] if moment == "pending" else None)
+        if moment != "pending":
+            for future in futures:
+                future.wait()
+            del future
+        if moment == "dropped":
+            del futures
+        grown.append(occupied() - before)
+        open_gate.set()
+        return "done"
+
+    state = measured(return_state=True)
+    return grown[0], state

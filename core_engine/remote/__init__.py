@@ -15,10 +15,13 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from core_engine.remote.calls import run_call
+    from core_engine.remote.handshake import differences, versions
+    from core_engine.remote.receiving import clock_offset_between
     from core_engine.remote.roads import Block, Road, WorkerLost, WorkerRoad
     from core_engine.remote.runner import RemoteTaskRunner
     from core_engine.remote.session import RemoteSession
-    from core_engine.remote.worker import execute_block, receive_command
+    from core_engine.remote.worker import current_road, execute_block, receive_command, this_process
 
 __all__ = [
     "Block",
@@ -27,8 +30,14 @@ __all__ = [
     "Road",
     "WorkerLost",
     "WorkerRoad",
+    "clock_offset_between",
+    "current_road",
+    "differences",
     "execute_block",
     "receive_command",
+    "run_call",
+    "this_process",
+    "versions",
 ]
 
 _PLACES = {
@@ -38,8 +47,14 @@ _PLACES = {
     "Road": "roads",
     "WorkerLost": "roads",
     "WorkerRoad": "roads",
+    "clock_offset_between": "receiving",
+    "current_road": "worker",
+    "differences": "handshake",
     "execute_block": "worker",
     "receive_command": "worker",
+    "run_call": "calls",
+    "this_process": "worker",
+    "versions": "handshake",
 }
 
 

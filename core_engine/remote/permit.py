@@ -17,7 +17,7 @@ from core_engine.logging.records import LogEntry
 from core_engine.orchestration.progress import FlowRunProgress
 from core_engine.remote.reports import CACHE, LOG, NAME, STATE, Transition
 from core_engine.remote.values import data_to_tuple
-from core_engine.schemas.records import TaskRunGroup
+from core_engine.schemas.records import FlowRun, TaskRunGroup
 from core_engine.schemas.states import DEFAULT_NAMES, RUNNING, State, StateDetails, StateType, make_state
 from core_engine.settings import get_current_settings
 
@@ -40,6 +40,7 @@ class ItemProgress:
     total_run_time: float
     execution: int
     run_name: str | None
+    reopens: bool
 
     @classmethod
     def of(cls, run: ActiveTaskRun) -> ItemProgress:
@@ -58,6 +59,7 @@ class ItemProgress:
             run.total_run_time,
             run.execution,
             run.name,
+            run.reopens,
         )
 
     def take_up(self, run: ActiveTaskRun) -> None:
@@ -72,26 +74,37 @@ class ItemProgress:
         run.total_run_time = self.total_run_time
         run.execution = self.execution
         run.name = self.run_name
+        run.reopens = self.reopens
 
 
 class RemoteRunSet:
-    """Stands for the run set of the flow's process: where its items execute here, and which are to be cancelled."""
+    """Stands for the run set of the flow's process: where its items execute here, and which are to be cancelled.
 
-    def __init__(self) -> None:
+    Parameters:
+        needs_slots: Whether its runs take slots of concurrency limits.
+    """
+
+    def __init__(self, needs_slots: bool) -> None:
         self.has_handles = False
         self.executing: dict[int, Executing] = {}
         self.cancel_requests: set[int] = set()
+        self.names: dict[int, str] = {}
+        # Whether a retry must take slots first, which only the flow's process can give: any object that is not None.
+        self.gate = True if needs_slots else None
 
 
 class RemoteFlowRun:
     """Stands for the flow run: the permit under which items of one block are decided here.
 
     Parameters:
+        record: The flow run's record, as far as logs need it.
         attempt: Which attempt of the flow this is, from 1.
         client: Where entries go.
     """
 
-    def __init__(self, attempt: int, client: WorkerClient) -> None:
+    def __init__(self, record: FlowRun, attempt: int, client: WorkerClient) -> None:
+        self.record = record
+        self.flow = None
         self.decisions = threading.RLock()
         self.progress = FlowRunProgress(state=State(RUNNING), run_count=attempt)
         self.client = client

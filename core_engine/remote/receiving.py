@@ -89,7 +89,7 @@ def _follows(run: ActiveTaskRun, change: Transition) -> bool:
     if change.ordinal != state._ordinal + 1:
         return False
     if state._type in FINAL_TYPES:
-        return change.execution == run.execution + 1
+        return run.reopens and change.execution == run.execution + 1
     return change.execution == run.execution
 
 
@@ -104,7 +104,7 @@ def take_name(run_set: RunSet, position: int, name: str) -> None:
     """Records the name that a run was given on the worker."""
     if run_set.states[position] is None:
         run = run_set.activate(position)
-        run.name = name
+        run.name = run_set.names[position] = name
         run_set.flow_run.client.rename_task_run(run)
 
 

@@ -316,7 +316,18 @@ class RemoteSession:
         run_set = queue.run_set
         number = next(self._numbers)
         groups, items = _items(queue, calls)
-        payload = Payload(self.id, number, self._process, run_set.flow_run.attempt, groups, items, rows)
+        record = run_set.flow_run.record
+        payload = Payload(
+            self.id,
+            number,
+            self._process,
+            (record.id, record.name, record.flow_name),
+            run_set.flow_run.attempt,
+            run_set.gate is not None,
+            groups,
+            items,
+            rows,
+        )
         name = f"{run_set.task.name}-{uuid.uuid4().hex}"
         shipment = self._on_the_way[number] = Shipment(number, name, queue, calls)
         references = [self._road.reference(value.key) for value in (*queue.values, *values)]

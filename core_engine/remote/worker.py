@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 from core_engine.concurrency.loops import LoopThread
 from core_engine.concurrency.waiting import step
@@ -30,6 +31,7 @@ from core_engine.remote.reporting import Beating, BlockReport, pulse
 from core_engine.remote.reports import CALL_ENDED, GIVEN_BACK, QUESTION, TIMES, UNREADABLE
 from core_engine.remote.values import WorkerResultFactory, dumps
 from core_engine.results.portable import portable_exception
+from core_engine.schemas.records import FlowRun
 from core_engine.schemas.states import FINAL_TYPES, State
 from core_engine.settings import SettingsContext, get_current_settings
 
@@ -76,12 +78,17 @@ class Item(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """What a block is: plain values, and ``rows`` with the items' own parameters, pickled."""
+    """What a block is: plain values, and ``rows`` with the items' own parameters, pickled.
+
+    ``flow_run`` is the id and name of the flow run, and the name of its flow; ``attempt`` is the flow run's.
+    """
 
     session: str
     block: int
     process: str
+    flow_run: tuple[UUID, str, str]
     attempt: int
+    needs_slots: bool
     groups: Sequence[dict[str, Any]]
     items: Sequence[Item]
     rows: bytes
@@ -183,8 +190,10 @@ class _Execution(Beating):
         self._report = report
         self._road = road
         self._client = WorkerClient(report, {})
-        self._flow_run = RemoteFlowRun(block.attempt, self._client)
-        self._run_set = RemoteRunSet()
+        id, name, flow_name = block.flow_run
+        record = FlowRun(id=id, name=name, flow_name=flow_name)
+        self._flow_run = RemoteFlowRun(record, block.attempt, self._client)
+        self._run_set = RemoteRunSet(block.needs_slots)
         self._groups = [_group(facts) for facts in block.groups]
         self._lock = threading.Lock()
         self._next = 0

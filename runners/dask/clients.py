@@ -55,7 +55,7 @@ async def get_async_dask_client(timeout: float | None = None) -> AsyncIterator[A
 
 
 def _worker_here() -> Any:
-    from core_engine.remote.worker import current_road
+    from core_engine.remote import current_road
 
     road = current_road()
     worker = getattr(road, "dask_worker", None)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from core_engine.remote.handshake import differences, versions
+from core_engine.remote import differences, versions
 from core_engine.task_runners import LoopThread
 from runners.dask.options import import_class
 from runners.dask.road import DaskRoad

@@ -14,10 +14,15 @@ import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from core_engine.remote import Block, WorkerLost, execute_block, receive_command
-from core_engine.remote.calls import run_call
-from core_engine.remote.receiving import clock_offset_between
-from core_engine.remote.worker import this_process
+from core_engine.remote import (
+    Block,
+    WorkerLost,
+    clock_offset_between,
+    execute_block,
+    receive_command,
+    run_call,
+    this_process,
+)
 
 if TYPE_CHECKING:
     from core_engine.remote import RemoteSession

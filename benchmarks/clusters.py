@@ -79,7 +79,7 @@ def recorded(cluster: Any, mapped: Any, count: int) -> float:
 
     runs: list[Any] = []
 
-    @flow(task_runner=DaskTaskRunner(cluster=cluster), name="benchmark")
+    @flow(task_runner=DaskTaskRunner(cluster=cluster), name=f"benchmark-{time.monotonic_ns()}")
     def benchmark() -> float:
         started = time.perf_counter()
         futures = mapped.map(range(count))

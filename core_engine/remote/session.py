@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 BLOCKS_PER_SLOT = 2
 # Blocks that are over sooner than this need more of themselves on the way, to keep workers busy.
 SHORT_BLOCK_SECONDS = 0.02
-SHORT_BLOCKS_PER_SLOT = 8
+SHORT_BLOCKS_PER_SLOT = 16
 # How often a run may come back unstarted, because workers died, before it is taken for the reason.
 MOST_RETURNS = 3
 # How long the end of a session waits for calls that are being interrupted, and how often it asks again.
@@ -121,6 +121,7 @@ class RemoteSession:
         self._process = this_process()
         self._offsets: dict[str, float] = {}
         self._local_workers: set[str] = set()
+        self._low_water = 0
         self._thread = threading.Thread(target=self._work, name="core-engine-cluster", daemon=True)
         self._thread.start()
 
@@ -206,6 +207,8 @@ class RemoteSession:
 
     def _send_what_fits(self) -> None:
         slots = max(1, self._road.slots)
+        if len(self._on_the_way) > max(self._low_water, slots * BLOCKS_PER_SLOT - 1):
+            return
         while True:
             found = self._queues.next_calls(slots) if len(self._on_the_way) < slots * SHORT_BLOCKS_PER_SLOT else None
             if found is None:
@@ -216,7 +219,10 @@ class RemoteSession:
             except Exception as error:
                 _logger.exception("A block could not be sent.")
                 self._crash_all(queue, calls, error)
-            if len(self._on_the_way) >= slots * self._blocks_per_slot(queue):
+            most = slots * self._blocks_per_slot(queue)
+            if len(self._on_the_way) >= most:
+                # Many short blocks go out together, which costs a cluster less than one by one.
+                self._low_water = most // 2
                 return
 
     def _blocks_per_slot(self, queue: RunSetQueue) -> int:

@@ -11,6 +11,7 @@ import concurrent.futures
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +108,8 @@ class DaskRoad:
         self._logger = logger
         self._most_slots = most_slots
         self._slots = 1
+        # Appended to by the session's thread, emptied on the loop.
+        self._waiting: deque[tuple[Block, Done]] = deque()
         self._futures: dict[str, Any] = {}
         self._kept: dict[str, Any] = {}
         self._session: RemoteSession | None = None
@@ -137,7 +140,8 @@ class DaskRoad:
         return self._loop.submit(self._share, name, content).wait_result()
 
     def send(self, block: Block, done: Done) -> None:
-        self._post(lambda: self._submit(block, done))
+        self._waiting.append((block, done))
+        self._post(self._submit_waiting)
 
     def call(self, name: str, content: bytes, done: Done) -> None:
         self._post(lambda: self._start(name, done, self.client.submit(run_call, content, key=name, pure=False)))
@@ -214,23 +218,32 @@ class DaskRoad:
         # A task rather than scattered data: the scheduler makes it again when the worker that has it dies.
         return self.client.submit(bytes, content, key=f"{name}-{uuid.uuid4().hex}", pure=False, priority=MOST_URGENT)
 
-    def _submit(self, block: Block, done: Done) -> None:
-        values = [self._held(key) for key in block.values]
-        annotations = dict(block.annotations or {})
-        options = {name: annotations[name] for name in PLACES if name in annotations}
-        future = self.client.submit(
+    def _submit_waiting(self) -> None:
+        """Sends all blocks that wait, those with the same place and priority in one message."""
+        groups: dict[str, list[tuple[Block, Done]]] = {}
+        while self._waiting:
+            block, done = self._waiting.popleft()
+            groups.setdefault(repr((block.depth, block.annotations)), []).append((block, done))
+        for group in groups.values():
+            self._submit(group)
+
+    def _submit(self, group: list[tuple[Block, Done]]) -> None:
+        first = group[0][0]
+        annotations = dict(first.annotations or {})
+        futures = self.client.map(
             execute_block,
-            block.payload,
-            list(block.common),
-            values,
-            self._road,
-            key=block.name,
+            [block.payload for block, _ in group],
+            [list(block.common) for block, _ in group],
+            [[self._held(key) for key in block.values] for block, _ in group],
+            [self._road] * len(group),
+            key=[block.name for block, _ in group],
             pure=False,
             # Deeper maps first, so that what upstreams made is used up and let go.
-            priority=annotations.get("priority", block.depth),
-            **options,
+            priority=annotations.get("priority", first.depth),
+            **{name: annotations[name] for name in PLACES if name in annotations},
         )
-        self._start(block.name, done, future)
+        for (block, done), future in zip(group, futures, strict=True):
+            self._start(block.name, done, future)
 
     def _held(self, key: str) -> Any:
         """Returns the future of a value that a worker keeps; while it is held the cluster does not let it go."""

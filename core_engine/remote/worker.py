@@ -99,7 +99,7 @@ def this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def execute_block(payload: bytes, common: Sequence[bytes], values: Sequence[Any], road: WorkerRoad) -> bytes:
+def execute_block(payload: bytes, common: Sequence[bytes], values: Sequence[Any], road: WorkerRoad) -> bytes | None:
     """Executes the runs of a block, one after another, async ones side by side.
 
     Parameters:
@@ -109,7 +109,7 @@ def execute_block(payload: bytes, common: Sequence[bytes], values: Sequence[Any]
         road: The way back.
 
     Returns:
-        The last message if it is too large for the road, else nothing.
+        The last message if it is too large for the road, else None.
     """
     block = Payload(*pickle.loads(payload))
     report = BlockReport(block.block, uuid.uuid4().hex, road, road.worker)
@@ -123,7 +123,7 @@ def execute_block(payload: bytes, common: Sequence[bytes], values: Sequence[Any]
         _road.reset(token)
         pulse.remove(execution)
         _executions.pop((block.session, block.block), None)
-    return report.close()
+    return report.close() or None
 
 
 def receive_command(command: bytes) -> None:

@@ -262,11 +262,17 @@ class DaskRoad:
 
     async def _finish(self, name: str, future: Any, done: Done) -> None:
         """Owns what becomes of a call: its return value, a lost worker, an error (a call that never ends is none)."""
-        from distributed import KilledWorker
+        import distributed
 
+        wait: Any = distributed.wait
         try:
-            content = await future
-        except KilledWorker as error:
+            with self.client.as_current():
+                ended = wait([future])
+            await ended
+            # Reports have come as events, before this: a return value that says nothing is not fetched.
+            is_empty = future.status == "finished" and future.type is type(None)
+            content = None if is_empty else await future
+        except distributed.KilledWorker as error:
             done(None, WorkerLost(error.last_worker.address, "It died while it ran the call."))
         except (asyncio.CancelledError, concurrent.futures.CancelledError) as error:
             reason = f"The cluster cancelled the call, or lost what it needs. {error}".strip()

@@ -292,6 +292,9 @@ async def _execute(
                 _name_once(flow, run, parameters, context)
                 logger.debug("Executing flow %r for flow run %r...", flow.name, run.record.name)
                 value = await call_flow_function(flow, run, parameters, user_thread)
+            except BaseException as error:
+                await _end_task_runs_of_crash(run, error)
+                raise
             finally:
                 await run.end_attempt()
                 _raise_fatal(run)
@@ -309,6 +312,16 @@ async def _execute(
         if run.cancelling and not isinstance(error, (Abort, Pause)):
             return cancelled_state()
         raise
+
+
+async def _end_task_runs_of_crash(run: ActiveFlowRun, error: BaseException) -> None:
+    """Ends the task runs of a flow that is being interrupted, so that nobody waits for what has not begun."""
+    from core_engine.engine.cancellation import end_task_runs
+
+    if run.cancelling or isinstance(error, (Exception, Abort, Pause)):
+        return
+    run.stop(error)
+    await end_task_runs(run)
 
 
 def _raise_stopping(run: ActiveFlowRun) -> None:

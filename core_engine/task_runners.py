@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from core_engine.concurrency.async_calls import AsyncCalls
 from core_engine.concurrency.call_threads import CallThreads
+from core_engine.concurrency.loops import LoopThread
 from core_engine.concurrency.threads import run_in_thread
 from core_engine.concurrency.waiting import Outcome, drives_loop, run_blocking, step
 from core_engine.exceptions import TaskRunnerNotInstalled, UnknownTaskRunner
@@ -30,6 +31,7 @@ __all__ = [
     "BaseTaskRunner",
     "CallBlock",
     "CallThreads",
+    "LoopThread",
     "Outcome",
     "TaskCall",
     "TaskConcurrencyType",

@@ -45,7 +45,12 @@ class EmbeddedClient:
 
     Parameters:
         backend: The store, its journal and this process's lease.
+
+    Attributes:
+        runs_hooks: Whether hooks of task runs run where this client is; a worker's leaves them to the flow's process.
     """
+
+    runs_hooks = True
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend

@@ -32,7 +32,7 @@ def task_hooks(run: ActiveTaskRun, task: Task[..., Any], state: State) -> Sequen
 async def run_task_hooks(run: ActiveTaskRun, task: Task[..., Any], state: State) -> None:
     """Calls the hooks of a task run in order; an exception in one is logged and changes nothing."""
     hooks = task_hooks(run, task, state)
-    if not hooks:
+    if not hooks or not run.flow_run.client.runs_hooks:
         return
     await run.flow_run.client.journal_committed(state._position)
     snapshot = run.snapshot()

@@ -200,7 +200,7 @@ async def resolve_inputs(
             resolved[name] = value
             continue
         try:
-            resolved[name] = resolve(value, HANDLES, _value_of if return_data else _check)
+            resolved[name] = resolve(value, HANDLES, _value_of if return_data else checked_state)
         except (UpstreamTaskError, MissingResult):
             raise
         except Exception as error:
@@ -217,7 +217,12 @@ def final_state_of(handle: Any) -> State:
     return state
 
 
-def _check(handle: Any, annotations: frozenset[type]) -> Any:
+def checked_state(handle: Any, annotations: frozenset[type]) -> State:
+    """Returns the final state of an upstream whose value may be used.
+
+    Raises:
+        UpstreamTaskError: It did not complete (unless it failed under ``allow_failure``).
+    """
     state = final_state_of(handle)
     if state._type is COMPLETED or (state._type is FAILED and allow_failure in annotations):
         return state
@@ -226,5 +231,5 @@ def _check(handle: Any, annotations: frozenset[type]) -> Any:
 
 
 def _value_of(handle: Any, annotations: frozenset[type]) -> Any:
-    state = _check(handle, annotations)
+    state = checked_state(handle, annotations)
     return get_state_exception(state) if state._type is FAILED else stored_value(state)

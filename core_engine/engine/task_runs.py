@@ -125,7 +125,7 @@ async def orchestrate_task_run(
                 await resolve_inputs({"wait_for": list(wait_for)}, return_data=False)
             parameters = await resolve_inputs(parameters)
         except UpstreamTaskError as error:
-            return await _not_ready(run, error)
+            return await not_ready(run, error)
     if task.task_run_name is None and task.cache_key_fn is None:
         context = TaskRunContext.of(run, task, client, parameters, result_factory, log_prints)
         cached = None
@@ -166,7 +166,7 @@ async def _not_started(run: ActiveTaskRun, task: Task[..., Any], state: State, i
     return state
 
 
-async def _not_ready(run: ActiveTaskRun, error: UpstreamTaskError) -> State:
+async def not_ready(run: ActiveTaskRun, error: UpstreamTaskError) -> State:
     """An upstream did not complete: the run stays where it is and says which."""
     state = make_state(PENDING, 0.0, None, 0, 0, name="NotReady", message=str(error))
     state = await propose_task_state(run, state, force=run.state._type is PENDING)

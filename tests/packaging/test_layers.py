@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[2]
 # What a runner, ours or anyone's, may rely on.
 PUBLIC_MODULES = {
     "core_engine",
-    *(f"core_engine.{name}" for name in ("annotations", "context", "exceptions", "flows", "futures", "results")),
-    *(f"core_engine.{name}" for name in ("schemas", "serializers", "settings", "states", "task_runners", "tasks")),
+    *(f"core_engine.{name}" for name in ("annotations", "context", "exceptions", "flows", "futures", "remote")),
+    *(f"core_engine.{name}" for name in ("results", "schemas", "serializers", "settings", "states")),
+    *(f"core_engine.{name}" for name in ("task_runners", "tasks")),
 }
 # Modules of the standard library without input, output, clock, chance or threads.
 PURE = {

@@ -14,8 +14,9 @@ import pytest
 
 # The engine's threads that outlive a run, by the beginning of their names.
 ALLOWED_THREADS = ("core-engine-loop", "core-engine-journal", "core-engine-idle")
-# Threads that libraries keep for the whole process: fsspec's event loop for asynchronous file systems.
-ALLOWED_FOREIGN_THREADS = ("fsspecIO",)
+# Threads that libraries keep for the whole process: fsspec's event loop for asynchronous file systems, Dask's threads
+# for large messages and its profiler.
+ALLOWED_FOREIGN_THREADS = ("fsspecIO", "Dask-Offload", "Dask-Callback-Thread", "Profile")
 # Helpers that multiprocessing starts once and keeps until the interpreter exits.
 ALLOWED_CHILDREN = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 

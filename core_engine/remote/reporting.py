@@ -1,0 +1,156 @@
+"""The worker's side of reports: records are gathered by block and sent a few times a second.
+
+One thread per worker process, the pulse, sends what lies ready and watches how long items run; it ends when no block is
+left.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from core_engine.remote.reports import BLOCK_STARTED, Message, Record
+from core_engine.remote.roads import WorkerRoad
+
+# A block that is done sooner sends one message only.
+FIRST_MESSAGE_SECONDS = 0.005
+PULSE_SECONDS = 0.1
+# A record as large as this is sent by itself, above the road's limit; larger ones go back with the call.
+LARGEST_RECORD = 100_000
+
+
+class BlockReport:
+    """What one call reports.
+
+    ``_lock`` guards the buffer and the numbers of messages: the call's threads add to it, and the pulse sends.
+
+    Parameters:
+        block: The block's number in its session.
+        attempt: A text of this call alone.
+        road: The way to the flow's process.
+        worker: The worker's name, sent along.
+    """
+
+    def __init__(self, block: int, attempt: str, road: WorkerRoad, worker: str) -> None:
+        self._block = block
+        self._attempt = attempt
+        self._road = road
+        self._worker = worker
+        self._lock = threading.Lock()
+        self._records: list[Record] = [(BLOCK_STARTED, time.time())]
+        self._number = 0
+        self._holds_back = False
+        self._is_closed = False
+
+    def add(self, record: Record) -> None:
+        """Takes a record. Any thread; also after the end, when a thread that the user left behind still logs."""
+        with self._lock:
+            self._records.append(record)
+            late = self._is_closed
+        if late:
+            self.flush()
+
+    def flush(self) -> None:
+        """Sends what lies ready. Any thread."""
+        with self._lock:
+            if not self._records or self._holds_back:
+                return
+            records, self._records = self._records, []
+            if self._is_closed:
+                self._road.send(Message(self._block, self._attempt, -1, False, self._worker, records).encode())
+                return
+            for part in self._parts(records):
+                message = self._message(part, is_last=False)
+                if len(message) > LARGEST_RECORD:
+                    # Its order is kept: everything from here on goes back with the call.
+                    self._holds_back = True
+                    self._number -= 1
+                if self._holds_back:
+                    self._records.extend(part)
+                else:
+                    self._road.send(message)
+
+    def close(self) -> bytes:
+        """Reports the end of the call; returns what is to go back with it, empty if all has been sent."""
+        with self._lock:
+            records, self._records = self._records, []
+            self._is_closed = True
+            message = self._message(records, is_last=True)
+            if self._holds_back or len(message) > self._road.largest_message:
+                self._holds_back = False
+                return message
+            self._road.send(message)
+            return b""
+
+    def _message(self, records: Sequence[Record], is_last: bool) -> bytes:
+        number, self._number = self._number, self._number + 1
+        return Message(self._block, self._attempt, number, is_last, self._worker, records).encode()
+
+    def _parts(self, records: list[Record]) -> list[list[Record]]:
+        """Cuts records into messages of the size that the road takes."""
+        if len(records) == 1 or self._size(records) <= self._road.largest_message:
+            return [records]
+        middle = len(records) // 2
+        return self._parts(records[:middle]) + self._parts(records[middle:])
+
+    def _size(self, records: list[Record]) -> int:
+        return len(Message(self._block, self._attempt, 0, False, self._worker, records).encode())
+
+
+class Beating:
+    """What the pulse calls while it is there: ``beat(now)``, with the monotonic time in seconds."""
+
+    def beat(self, now: float) -> None:
+        raise NotImplementedError
+
+
+class Pulse:
+    """The thread that calls the blocks of this process at intervals.
+
+    ``_condition`` guards the set of blocks; it is notified when the first one comes.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._blocks: set[Beating] = set()
+        self._fresh: set[Beating] = set()
+        self._thread: threading.Thread | None = None
+
+    def add(self, block: Beating) -> None:
+        with self._condition:
+            self._blocks.add(block)
+            self._fresh.add(block)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="core-engine-idle-pulse", daemon=True)
+                self._thread.start()
+            self._condition.notify()
+
+    def remove(self, block: Beating) -> None:
+        with self._condition:
+            self._blocks.discard(block)
+            self._fresh.discard(block)
+
+    def _run(self) -> None:
+        due = 0.0
+        while True:
+            with self._condition:
+                if not self._blocks and not self._condition.wait_for(lambda: bool(self._blocks), timeout=1.0):
+                    self._thread = None
+                    return
+                if not self._fresh:
+                    self._condition.wait_for(lambda: bool(self._fresh), timeout=max(0.0, due - time.monotonic()))
+                fresh = set(self._fresh)
+            if fresh:
+                time.sleep(FIRST_MESSAGE_SECONDS)
+            now = time.monotonic()
+            with self._condition:
+                beaten = set(self._blocks) if now >= due else fresh & self._blocks
+                self._fresh -= fresh
+            if now >= due:
+                due = now + PULSE_SECONDS
+            for block in beaten:
+                block.beat(now)
+
+
+pulse = Pulse()

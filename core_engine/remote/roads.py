@@ -1,0 +1,105 @@
+"""The road between a flow's process and its workers: what a cluster must be able to carry, in both directions.
+
+A runner implements two classes: a ``Road`` in the flow's process, and a small picklable ``WorkerRoad`` that travels
+with each block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(slots=True, frozen=True)
+class Block:
+    """What one call on the cluster gets.
+
+    Attributes:
+        name: Unique, and begins with the task's name.
+        payload: Everything that only this block needs, pickled.
+        common: References (as ``Road.share`` gave them) to bytes that many blocks need.
+        values: References to large values on the cluster, the inputs of items.
+        depth: How many maps lie before this one; deeper ones are to run first.
+        annotations: What the runner noted when the block's runs were submitted, such as priority or resources.
+    """
+
+    name: str
+    payload: bytes
+    common: Sequence[Any]
+    values: Sequence[Any]
+    depth: int
+    annotations: Any = None
+
+
+class WorkerLost(Exception):
+    """A call did not come back, because its worker is gone.
+
+    Parameters:
+        worker: Name of the worker, "" when it is not known.
+        reason: One line.
+    """
+
+    def __init__(self, worker: str, reason: str) -> None:
+        super().__init__(reason)
+        self.worker = worker
+
+
+# Called once for each block: with what the call returned, or with what became of it instead. Any thread.
+Done = Callable[[bytes | None, BaseException | None], None]
+
+
+class Road(Protocol):
+    """The flow's end. Its methods are called in the session's thread, and return soon."""
+
+    @property
+    def slots(self) -> int:
+        """How many calls the cluster runs at once."""
+
+    def share(self, name: str, content: bytes) -> Any:
+        """Puts bytes where many blocks can be given them; returns a reference."""
+
+    def send(self, block: Block, done: Done) -> None:
+        """Has a worker call ``execute_block`` with the block, and calls `done` when that is over."""
+
+    def call(self, name: str, content: bytes, done: Done) -> None:
+        """Has a worker call ``run_call``, as ``send`` does with ``execute_block``. Any thread."""
+
+    def listen(self, receive: Callable[[bytes], None]) -> None:
+        """Has `receive` called with each message of a worker, in whatever thread; it returns at once."""
+
+    def revoke(self, name: str) -> None:
+        """Takes a block back that nobody needs any more, if it has not started."""
+
+    def command(self, worker: str, command: bytes) -> None:
+        """Has ``receive_command`` called in a worker's process. What cannot be delivered is dropped."""
+
+    def reference(self, key: str) -> Any:
+        """Returns a reference to a value that a worker kept, held until ``release``."""
+
+    def fetch(self, key: str) -> Any:
+        """Returns the value itself. Blocks. Any thread.
+
+        Raises:
+            Exception: It is gone, or cannot be brought here.
+        """
+
+    def release(self, key: str) -> None:
+        """Lets a value go. Any thread."""
+
+
+class WorkerRoad(Protocol):
+    """The worker's end: small, picklable, and used by the threads of calls."""
+
+    # The most bytes of a message; what is larger goes back with the call's return value.
+    largest_message: int
+
+    @property
+    def worker(self) -> str:
+        """Name of the worker that this is called in."""
+
+    def send(self, message: bytes) -> None:
+        """Sends a message to the flow's process; returns at once. Messages of one thread keep their order."""
+
+    def keep(self, key: str, value: Any) -> bool:
+        """Keeps a value on the cluster under `key`, for ``Road.reference`` and ``fetch``; returns whether it can."""

@@ -1,0 +1,14 @@
+"""The task runner for Dask: calls run on the workers of a temporary cluster, or of one that is there.
+
+``options``  what the runner takes, and which options exclude each other
+``cluster``  starting or finding a cluster, and the client of it
+``road``     how blocks, reports, commands and values travel over Dask's own connections
+``clients``  Dask clients inside tasks
+"""
+
+from __future__ import annotations
+
+from runners.dask.clients import get_async_dask_client, get_dask_client
+from runners.dask.runner import DaskTaskRunner
+
+__all__ = ["DaskTaskRunner", "get_async_dask_client", "get_dask_client"]

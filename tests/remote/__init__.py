@@ -1,0 +1,1 @@
+"""Tests of remote execution without a cluster's library."""

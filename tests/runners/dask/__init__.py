@@ -1,0 +1,1 @@
+"""Tests of the runner for Dask, on real clusters."""

@@ -18,6 +18,8 @@ _COMMANDS = {
     "show": "show",
     "logs": "logs",
     "cancel": "cancel",
+    "pause": "pause",
+    "resume": "resume",
     "page": "page",
     "settings": "settings",
     "db": "database",

@@ -10,6 +10,7 @@ The main path, in the order in which a call takes it:
 - ``task_runs``    executed: through its states                             - ``caching``, ``timeouts``, ``run_names``
 - ``proposals``    facts, the pure rules' decision, the journal             - ``outside``
 - ``hooks``, ``crashes``, ``cancellation``, ``signals``, ``requests``       what may happen beside it
+- ``pauses``, ``holds``                                                     - and in between
 - ``progress``, ``previous``, ``loading``, ``stored_parameters``, ``reachable``, ``runner_import``, ``tracebacks``
 """
 
@@ -36,6 +37,8 @@ _HOMES = {
     "link_state_to_result": "inputs",
     "get_state_for_result": "inputs",
     "propose_state": "proposals",
+    "pause_flow_run": "pauses",
+    "resume_flow_run": "pauses",
     "report_flow_run_crashes": "crashes",
     "report_task_run_crashes": "crashes",
     "check_api_reachable": "reachable",

@@ -18,6 +18,7 @@ from core_engine.schemas.states import COMPLETED, State
 
 if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
+    from core_engine.engine.holds import Hold
     from core_engine.engine.previous import PreviousRuns
     from core_engine.engine.run_sets import RunSet, RunSetSummary
     from core_engine.engine.runners import RunnerSession
@@ -146,6 +147,8 @@ class ActiveFlowRun:
     Any thread that runs the flow's code, or one of its tasks, may use it.
     ``decisions`` orders the decisions about its runs: a run's state is proposed, decided and appended to the journal
     under it, so that of two threads that end one run only the first does. ``_lock`` guards the registers below.
+    While it is paused ``hold`` says that the process stays, and ``refused_start`` whether a run was refused to start;
+    both change under ``decisions``. ``pauses`` counts those of this attempt.
     """
 
     def __init__(
@@ -173,6 +176,9 @@ class ActiveFlowRun:
         self.deadline: float | None = None
         self.fatal: BaseException | None = None
         self.stopping: BaseException | None = None
+        self.hold: Hold | None = None
+        self.refused_start = False
+        self.pauses = 0
         self.cancelling = False
         self.named = False
         self.executing: Executing | None = None
@@ -206,6 +212,7 @@ class ActiveFlowRun:
             self.dynamic_keys.clear()
             self.subflow_states.clear()
             self.summaries.clear()
+            self.pauses = 0
 
     def opened(self, run_set: RunSet) -> None:
         with self._lock:
@@ -251,6 +258,9 @@ class ActiveFlowRun:
                 self.stopping = reason
             children = list(self.children)
         self.woken.set()
+        hold = self.hold
+        if hold is not None:
+            hold.released.set()
         for child in children:
             child.stop(reason)
 

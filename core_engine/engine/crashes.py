@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from core_engine.exceptions import Abort, Pause
+from core_engine.exceptions import Abort, FlowPauseTimeout, Pause
 from core_engine.schemas.states import CANCELLED, FINAL_TYPES, State
 from core_engine.states import exception_to_crashed_state
 
@@ -74,6 +74,8 @@ def end_unstarted(run_set: RunSet, index: int) -> None:
     run = run_set.activate(index)
     if isinstance(reason, FlowRunCancelled):
         state = State(CANCELLED, message="The flow run was cancelled before this task run started.")
+    elif isinstance(reason, FlowPauseTimeout):
+        state = State(CANCELLED, message=f"{reason} This task run did not start.")
     else:
         assert reason is not None
         state = exception_to_crashed_state(reason)

@@ -11,6 +11,7 @@ from core_engine.concurrency.loops import engine_loop
 from core_engine.concurrency.waiting import step
 from core_engine.engine.calls import CallBlock, TaskCall
 from core_engine.engine.crashes import crashed_task_state, end_unstarted
+from core_engine.engine.holds import until_it_is_not_held
 from core_engine.engine.inputs import futures_ended, holds_handles, unsettled_futures, when_ended
 from core_engine.engine.slots import SlotGate
 
@@ -104,6 +105,7 @@ async def _run_one(run_set: RunSet, runner: BaseTaskRunner, index: int) -> None:
         end_unstarted(run_set, index)
         return
     call = TaskCall(run_set, index)
+    await until_it_is_not_held(run_set.flow_run)
     key = f"{run_set.task.name}-{run_set.group.run_id(index).hex}-{time.monotonic_ns()}"
     try:
         await runner.submit(key, call)
@@ -120,7 +122,7 @@ async def _run_one(run_set: RunSet, runner: BaseTaskRunner, index: int) -> None:
         )
     due = call.report(state)
     if due is not None:
-        await clock.current.wait_until(due, run_set.flow_run.woken)
+        await call.wait_until(due)
         await _run_one(run_set, runner, index)
 
 
@@ -128,3 +130,20 @@ def dispatch_again(run_set: RunSet, index: int, due: float) -> None:
     """Submits a run again when it is due (seconds since the epoch). Any thread."""
     run_set.waiting.add(index)
     clock.current.call_at(due, lambda: _submit_now(run_set, (index,), 1))
+
+
+def hold_back(run_set: RunSet, index: int) -> None:
+    """Keeps a run that was refused to start, and submits it again when its flow run goes on. Any thread."""
+    run_set.waiting.add(index)
+    hold = run_set.flow_run.hold
+    if hold is None:
+        _submit_now(run_set, (index,), 1)
+    else:
+        hold.when_released(lambda: _submit_now(run_set, (index,), 1))
+
+
+def submit_again(block: CallBlock) -> None:
+    """Hands the rest of a block to its runner. Any thread."""
+    runner = block.run_set.runner
+    assert runner is not None
+    step(runner.submit_batch(block))

@@ -11,6 +11,7 @@ from core_engine.concurrency.waiting import run_blocking
 from core_engine.context import FlowRunContext, TagsContext
 from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun
 from core_engine.engine.flow_runs import begin_with_valid_parameters, new_flow_run, returned
+from core_engine.engine.holds import until_it_may_start
 from core_engine.engine.inputs import inputs_by_parameter, resolve_inputs
 from core_engine.engine.proposals import propose_flow_state
 from core_engine.exceptions import UpstreamTaskError
@@ -41,6 +42,7 @@ async def create_and_begin_subflow_run(
     assert context is not None
     parent = context.run
     assert parent is not None
+    await until_it_may_start(parent)
     inputs = inputs_by_parameter(parameters, wait_for)
     parameters = await resolve_inputs(parameters)
     stand_in = _stand_in(flow, parent, inputs)

@@ -76,3 +76,36 @@ def test_without_a_terminal_nothing_is_animated(start: Start) -> None:
     assert "\x1b" not in stdout + stderr
     assert stdout == "going to sleep\n"
     assert "16 task runs, 1 failed" in stderr
+
+
+@pytest.mark.behaviour("PAUSE-2", "D2")
+def test_a_run_that_waits_in_a_pause_is_resumed_by_another_process(cli: Cli, start: Start) -> None:
+    process = start("run", f"{FLOWS}:waiting_for_approval", "--quiet")
+    run = until(lambda: next((run for run in cli.json("runs") if run["state"]["name"] == "Paused"), None))
+    assert "was resumed" in cli("resume", run["id"]).stdout
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0, stderr
+    assert "not paused" in cli("resume", run["id"], code=1).stderr
+
+
+@pytest.mark.behaviour("D2")
+def test_a_run_is_paused_and_resumed_by_another_process(cli: Cli, start: Start, tmp_path: Path) -> None:
+    end = tmp_path / "end"
+    process = start("run", f"{FLOWS}:step_by_step", "-p", f"path={end}", "--quiet")
+    run = until(lambda: next((run for run in cli.json("runs") if run["state"]["name"] == "Running"), None))
+    assert "Paused" in cli("pause", run["id"], "--timeout", "60").stdout
+    assert "only a running one" in cli("pause", run["id"], code=1).stderr
+    assert process.poll() is None
+    assert "was resumed" in cli("resume", run["id"]).stdout
+    end.touch()
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0, stderr
+
+
+def test_the_run_of_a_process_that_was_killed_in_a_pause_is_shown_as_crashed(cli: Cli, start: Start) -> None:
+    process = start("run", f"{FLOWS}:waiting_for_approval", "--quiet")
+    run = until(lambda: next((run for run in cli.json("runs") if run["state"]["name"] == "Paused"), None))
+    process.kill()
+    process.wait()
+    assert "not paused" in cli("resume", run["id"], code=1).stderr
+    assert cli.json("runs")[0]["state"]["type"] == "CRASHED"

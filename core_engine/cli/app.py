@@ -20,6 +20,8 @@ _COMMANDS = {
     "cancel": "cancel",
     "pause": "pause",
     "resume": "resume",
+    "deploy": "deploy",
+    "run-later": "run_later",
     "page": "page",
     "settings": "settings",
     "db": "database",

@@ -3,6 +3,7 @@
 The main path, in the order in which a call takes it:
 
 - ``flow_calls``   a flow is called: which thread, root or subflow          - ``subflows``
+- ``later``        or it was created for later, and is executed now (``__main__``)
 - ``flow_runs``    created, begun, orchestrated                             - ``flow_functions``, ``outcomes``
 - ``task_calls``   a task is called, submitted (``maps``: mapped)           - ``inputs``
 - ``run_sets``     the runs of one call, submit or map                      - ``active``: runs of this process
@@ -23,6 +24,8 @@ _HOMES = {
     "enter_flow_run_engine_from_flow_call": "flow_calls",
     "create_then_begin_flow_run": "flow_runs",
     "begin_flow_run": "flow_runs",
+    "enter_flow_run_engine_from_subprocess": "later",
+    "retrieve_flow_then_begin_flow_run": "later",
     "orchestrate_flow_run": "flow_runs",
     "create_and_begin_subflow_run": "subflows",
     "enter_task_run_engine": "task_calls",

@@ -148,7 +148,7 @@ class ActiveFlowRun:
     ``decisions`` orders the decisions about its runs: a run's state is proposed, decided and appended to the journal
     under it, so that of two threads that end one run only the first does. ``_lock`` guards the registers below.
     While it is paused ``hold`` says that the process stays, and ``refused_start`` whether a run was refused to start;
-    both change under ``decisions``. ``pauses`` counts those of this attempt.
+    both change under ``decisions``. ``pauses`` counts those of this attempt. ``goes_on``: another process began it.
     """
 
     def __init__(
@@ -181,6 +181,7 @@ class ActiveFlowRun:
         self.pauses = 0
         self.cancelling = False
         self.named = False
+        self.goes_on = False
         self.executing: Executing | None = None
         self._lock = threading.Lock()
         self._open: dict[int, RunSet] = {}

@@ -276,7 +276,7 @@ async def orchestrate_flow_run(
             return await propose_flow_state(run, state, force=True)
     state = await propose_flow_state(run, State(RUNNING))
     while state._type is RUNNING:
-        if run.attempt > 1:
+        if run.attempt > 1 or run.goes_on:
             await client.journal_committed(client.journal.position)
             run.previous = await run_blocking(PreviousRuns.read, client.store, run.id)
             run.begin_attempt()

@@ -18,6 +18,7 @@ from core_engine.exceptions import UpstreamTaskError
 from core_engine.logging import get_run_logger
 from core_engine.schemas.records import TaskPolicy, TaskRunGroup
 from core_engine.schemas.states import COMPLETED, PENDING, State
+from core_engine.utilities.importing import lasting_module_name
 
 if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
@@ -80,7 +81,7 @@ async def _begin(
 
 def _stand_in(flow: Flow[..., Any], parent: ActiveFlowRun, inputs: dict[str, Any]) -> ActiveTaskRun:
     """Makes the task run that stands for the child in its parent, or takes up the one of an earlier attempt."""
-    task_key = f"{flow.fn.__module__}.{getattr(flow.fn, '__qualname__', flow.name)}"
+    task_key = f"{lasting_module_name(flow.fn.__module__)}.{getattr(flow.fn, '__qualname__', flow.name)}"
     group = TaskRunGroup(
         prefix=ids.new_prefix(),
         flow_run_id=parent.id,

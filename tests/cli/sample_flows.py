@@ -129,3 +129,15 @@ def step_by_step(path: Path) -> int:
         double(steps)
         steps += 1
     return steps
+
+
+@flow
+def approved_in_steps(number: int) -> int:
+    """Leaves its process between two steps, until somebody resumes it."""
+    pause_flow_run(timeout=60, reschedule=True)
+    return double(number)
+
+
+@flow
+def taking_a_secret(api_token: str) -> None:
+    """Has a parameter that is not stored."""

@@ -6,6 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterable
+from types import FunctionType
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -43,6 +44,8 @@ def given(value: T, otherwise: T) -> T:
 
 def check_callable(fn: object, kind: str) -> None:
     """Raises TypeError unless `fn` can be called."""
+    if isinstance(fn, classmethod):
+        raise TypeError(f"A {kind} is made of a function, not of a class method. Write @classmethod above @{kind}.")
     if not callable(fn):
         raise TypeError(f"A {kind} is made of a function; {fn!r} ({type(fn).__name__}) cannot be called.")
 
@@ -95,6 +98,12 @@ def check_hooks(hooks: object, option: str) -> list[Callable[..., Any]] | None:
 def check_timeout(timeout_seconds: float | None) -> float | None:
     """Returns the limit as a float; None and 0 mean none."""
     return float(timeout_seconds) if timeout_seconds else None
+
+
+def is_method(fn: object) -> bool:
+    """Returns whether `fn` is a function that is defined in the body of a class."""
+    place = fn.__qualname__.rpartition(".")[0] if isinstance(fn, FunctionType) else ""
+    return bool(place) and not place.endswith("<locals>")
 
 
 def is_async(fn: Any) -> bool:

@@ -20,6 +20,7 @@ from core_engine.definitions import (
     check_timeout,
     given,
     is_async,
+    is_method,
     register,
 )
 from core_engine.utilities.callables import CallSignature, callable_name
@@ -214,8 +215,8 @@ class Flow(CallMethods[P, R_co]):
     def __get__(self: Flow[Concatenate[Any, Q], R], instance: object, owner: type | None = None) -> Flow[Q, R]: ...
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        """A flow that is made of a method is bound like one."""
-        if instance is None:
+        """A flow that is made of a method is bound like one. Others stay as they are where a class has them."""
+        if instance is None or not is_method(self.fn):
             return self
         return _with_function(self, self.fn.__get__(instance, owner))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
 
 from core_engine.call_methods import P, R_co
 from core_engine.definitions import (
@@ -18,6 +18,7 @@ from core_engine.definitions import (
     check_timeout,
     given,
     is_async,
+    is_method,
     register,
 )
 from core_engine.map_options import MapOptions
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from core_engine.results import ResultStorage
     from core_engine.serializers import Serializer
 
+Q = ParamSpec("Q")
 R = TypeVar("R")
 
 MOST_RETRY_DELAYS = 50
@@ -43,18 +45,19 @@ _definitions = Definitions("task", per_module=True)
 
 
 def task_input_hash(context: TaskRunContext, arguments: dict[str, Any]) -> str | None:
-    """A cache key of the task, its code and its arguments.
+    """A cache key of the task, its code and its arguments; of a method also the object that it is bound to.
 
     Parameters:
         context: The context of the run.
         arguments: The run's parameters, resolved.
 
     Returns:
-        The key, or None (which means: do not cache) when the arguments can be neither written as JSON nor pickled.
+        The key, or None (which means: do not cache) when one of these can be neither written as JSON nor pickled.
     """
-    from core_engine.utilities.hashing import function_digest, hash_objects
+    from core_engine.utilities.hashing import bound_objects, function_digest, hash_objects
 
-    return hash_objects(context.task.task_key, function_digest(context.task.fn), arguments)
+    fn = context.task.fn
+    return hash_objects(context.task.task_key, function_digest(fn), arguments, *bound_objects(fn))
 
 
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
@@ -134,6 +137,7 @@ class Task(TaskMethods[P, R_co]):
         self.isasync = is_async(fn)
         self.signature = CallSignature.of(fn)
         self.signature.check_reserved_names()
+        self._bound_signature: CallSignature | None = None
         self.name: str = name or callable_name(fn)
         self.description = description or _docstring(fn)
         self.task_key = _task_key(fn)
@@ -236,6 +240,24 @@ class Task(TaskMethods[P, R_co]):
             viz_return_value=given(viz_return_value, self.viz_return_value),
             map_options=given(map_options, self.map_options),
         )
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self: Task[Concatenate[Any, Q], R], instance: object, owner: type | None = None) -> Task[Q, R]: ...
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """A task that is made of a method is bound like one. Others stay as they are where a class has them."""
+        if instance is None or not is_method(self.fn):
+            return self
+        bound: Task[..., Any] = object.__new__(Task)
+        bound.__dict__.update(self.__dict__)
+        bound.fn = self.fn.__get__(instance, owner)
+        if self._bound_signature is None:
+            self._bound_signature = CallSignature.of(bound.fn)  # the same for all instances
+        bound.signature = self._bound_signature
+        return bound
 
     def _enter(
         self,

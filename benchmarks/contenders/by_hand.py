@@ -8,6 +8,7 @@ import random
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -29,10 +30,25 @@ def open_file(folder: Path) -> sqlite3.Connection:
     """Opens the database in `folder`, with the engine's synchronous mode."""
     folder.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(folder / FILE, isolation_level=None, check_same_thread=False, timeout=60.0)
-    db.execute("PRAGMA journal_mode = WAL")
+    # SQLite does not wait when two processes make the file at once: this statement fails.
+    patiently(lambda: db.execute("PRAGMA journal_mode = WAL"))
     db.execute(f"PRAGMA synchronous = {os.environ.get('CORE_ENGINE_DATABASE_SYNCHRONOUS', 'normal')}")
     db.execute(_TABLE)
     return db
+
+
+def patiently(call: Callable[[], object]) -> None:
+    """Calls until the file is not locked any more, in pauses that grow and differ between processes."""
+    pause = 0.0005
+    while True:
+        try:
+            call()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+        time.sleep(pause * random.uniform(0.5, 1.5))
+        pause = min(pause * 1.5, 0.01)
 
 
 def row(owner: int, number: int, created: float, started: float, ended: float) -> tuple[Any, ...]:
@@ -121,7 +137,7 @@ class Chain(_WithFile):
 
 
 class Commits(_WithFile):
-    """One process of many on a file: a commit of one row after another, retrying as the engine does."""
+    """One process of many on a file: a commit of one row after another, asking for the lock again and again."""
 
     def run(self, round: Round) -> None:
         self._db.execute("PRAGMA busy_timeout = 0")
@@ -129,18 +145,9 @@ class Commits(_WithFile):
 
     def _commit(self, number: int) -> int:
         start = time.perf_counter_ns()
-        pause = 0.0005
         values = row(os.getpid(), number, time.time(), time.time(), time.time())
-        while True:
-            try:
-                insert_one(self._db, values)
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error):
-                    raise
-                time.sleep(pause * random.uniform(0.5, 1.5))
-                pause = min(pause * 1.5, 0.01)
-            else:
-                return time.perf_counter_ns() - start
+        patiently(lambda: insert_one(self._db, values))
+        return time.perf_counter_ns() - start
 
     def report(self, round: Round) -> dict[str, Any]:
         return {"commit_times_ns": self._times}

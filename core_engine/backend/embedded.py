@@ -13,6 +13,7 @@ from core_engine.backend.homes import check_home
 from core_engine.backend.journal import Journal
 from core_engine.backend.leases import Lease
 from core_engine.backend.sqlite import SqliteStore
+from core_engine.backend.store import Store
 from core_engine.exceptions import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Backend:
         lease: What owners of flow runs are named by.
     """
 
-    store: SqliteStore
+    store: Store
     journal: Journal
     lease: Lease
 
@@ -74,6 +75,18 @@ def open_backend(settings: Settings | None = None) -> Backend:
         if backend is None:
             backend = _backends[path] = _open(settings, path)
         return backend
+
+
+def register_backend(backend: Backend) -> None:
+    """Makes `backend` what ``open_backend`` returns, until it is closed, for settings that name its store's path.
+
+    Raises:
+        ValueError: This process has a backend for that path already.
+    """
+    with _lock:
+        if backend.store.path in _backends:
+            raise ValueError(f"There is a backend for {backend.store.path} already; close it first.")
+        _backends[backend.store.path] = backend
 
 
 def _open(settings: Settings, path: Path) -> Backend:

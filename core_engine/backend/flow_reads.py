@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -109,25 +109,41 @@ def resolve_flow_run_id(db: sqlite3.Connection, text: str) -> UUID:
     named = db.execute(
         "SELECT id, name FROM flow_run WHERE name = ? ORDER BY created DESC LIMIT ?", (text, _CANDIDATES + 1)
     ).fetchall()
-    found = named or _by_prefix(db, text)
+    return the_one_meant(text, [(UUID(bytes=id), name) for id, name in named or _by_prefix(db, text)])
+
+
+def the_one_meant(text: str, found: Sequence[tuple[UUID, str]]) -> UUID:
+    """Returns the id of the only (id, name) in `found`, the flow runs that `text` may mean, newest first.
+
+    Raises:
+        ObjectNotFound: There is none, or more than one.
+    """
     if len(found) == 1:
-        return UUID(bytes=found[0][0])
+        return found[0][0]
     if not found:
         raise ObjectNotFound(
             f"No flow run is named {text!r}, and no id begins with it. `core-engine runs` lists what there is."
         )
-    listed = ", ".join(f"{UUID(bytes=id)} ({name})" for id, name in found[:_CANDIDATES])
+    listed = ", ".join(f"{id} ({name})" for id, name in found[:_CANDIDATES])
     more = " and others" if len(found) > _CANDIDATES else ""
     raise ObjectNotFound(f"Several flow runs are meant by {text!r}: {listed}{more}. Give more of the id.")
 
 
 def _by_prefix(db: sqlite3.Connection, text: str) -> list[Any]:
-    digits = text.replace("-", "").lower()
-    if not _MIN_PREFIX <= len(digits) <= 32 or any(digit not in "0123456789abcdef" for digit in digits):
+    digits = digits_of_id(text)
+    if digits is None:
         return []
     low, high = bytes.fromhex(digits.ljust(32, "0")), bytes.fromhex(digits.ljust(32, "f"))
     query = "SELECT id, name FROM flow_run WHERE id BETWEEN ? AND ? ORDER BY created DESC LIMIT ?"
     return db.execute(query, (low, high, _CANDIDATES + 1)).fetchall()
+
+
+def digits_of_id(text: str) -> str | None:
+    """Returns the hexadecimal digits of an id or of the beginning of one, None when `text` is neither."""
+    digits = text.replace("-", "").lower()
+    if not _MIN_PREFIX <= len(digits) <= 32 or any(digit not in "0123456789abcdef" for digit in digits):
+        return None
+    return digits
 
 
 def _flow_run(row: tuple[Any, ...]) -> FlowRun:

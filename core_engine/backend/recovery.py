@@ -15,8 +15,8 @@ from core_engine.backend.transactions import writing
 
 IsFree = Callable[[str], bool]
 
-_FLOW_MESSAGE = "The process that ran the flow ended without reporting: it was killed, or its machine went down."
-_TASK_MESSAGE = "The process that ran the flow of this task ended without reporting."
+FLOW_MESSAGE = "The process that ran the flow ended without reporting: it was killed, or its machine went down."
+TASK_MESSAGE = "The process that ran the flow of this task ended without reporting."
 
 _UNFINISHED = f"state_type < {FIRST_FINAL_CODE}"
 _OF_FLOW = f"group_key IN (SELECT key FROM task_run_group WHERE flow_key = ?) AND {_UNFINISHED}"
@@ -59,12 +59,12 @@ def _crash_flow_run(
         f"UPDATE flow_run SET ordinal = ?, state_id = ?, state_type = {CRASHED_CODE}, state_name = NULL, "
         "state_message = ?, state_time = ?, state_data = NULL, state_details = NULL, end_time = ?, owner = NULL, "
         "next_scheduled_start_time = NULL WHERE key = ?",
-        (ordinal, state_id.bytes, _FLOW_MESSAGE, now, now, key),
+        (ordinal, state_id.bytes, FLOW_MESSAGE, now, now, key),
     )
     db.execute(
         "INSERT INTO flow_run_state (flow_key, ordinal, execution, seq, id, type, message, time) "
         f"VALUES (?, ?, ?, ?, ?, {CRASHED_CODE}, ?, ?)",
-        (key, ordinal, execution, seq, state_id.bytes, _FLOW_MESSAGE, now),
+        (key, ordinal, execution, seq, state_id.bytes, FLOW_MESSAGE, now),
     )
 
 
@@ -81,5 +81,5 @@ def _crash_task_runs(db: sqlite3.Connection, key: int, seq: int, now: float) -> 
         "UPDATE task_run SET ordinal = ordinal + 1, start_seq = coalesce(start_seq, seq), seq = ?, "
         f"state_type = {CRASHED_CODE}, state_name = NULL, state_message = ?, state_time = NULL, "
         f"state_data = NULL, state_details = NULL, end_time = ? WHERE {_OF_FLOW}",
-        (seq, _TASK_MESSAGE, now, key),
+        (seq, TASK_MESSAGE, now, key),
     )

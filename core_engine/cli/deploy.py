@@ -8,7 +8,6 @@ import typer
 
 from core_engine.cli.run import EntrypointArgument, ParameterOption, _load
 from core_engine.cli.values import parse_parameters
-from core_engine.concurrency.waiting import step
 
 if TYPE_CHECKING:
     from core_engine.flows import Flow
@@ -27,6 +26,7 @@ def deploy(
     A deployment of the same name is replaced. Parameters are those of every run that is not given others.
     """
     from core_engine.client import get_client
+    from core_engine.concurrency.waiting import step
 
     parameters = parse_parameters(parameter or ())
     flow = _load(entrypoint, None)
@@ -44,4 +44,6 @@ def _check_names(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
     unknown = sorted(parameters.keys() - set(flow.signature.parameter_names))
     if unknown and flow.signature.var_keyword is None:
         known = ", ".join(flow.signature.parameter_names) or "none"
-        raise typer.BadParameter(f"{flow.name} has no parameter {', '.join(unknown)}; it has: {known}.", param_hint="-p")
+        raise typer.BadParameter(
+            f"{flow.name} has no parameter {', '.join(unknown)}; it has: {known}.", param_hint="-p"
+        )

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import typer
 
-from core_engine.cli.output import JsonOption, RunArgument
+from core_engine.cli.output import RunArgument
 from core_engine.cli.values import parse_level
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def logs(
     task: Annotated[
         str | None, typer.Option("--task", metavar="NAME", help="Only lines of this task, or of this task run.")
     ] = None,
-    json: JsonOption = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for programs, one object a line.")] = False,
 ) -> None:
     """Show what a flow run and its task runs logged."""
     from core_engine.cli.opening import open_store, read_run
@@ -105,11 +105,15 @@ class _TextLines:
         self._console = console()
 
     def print(self, entry: LogEntry, who: str) -> None:
-        from rich.text import Text
-
         level = logging.getLevelName(entry.level)
         when = datetime.fromtimestamp(entry.timestamp, UTC).astimezone()
-        line = Text(f"{when:%H:%M:%S}.{when.microsecond // 1000:03d} | ")
+        begin = f"{when:%H:%M:%S}.{when.microsecond // 1000:03d} | "
+        if self._console.color_system is None:  # written as it is: many times as fast
+            self._console.file.write(f"{begin}{level:<7} | {who} - {entry.message}\n")
+            return
+        from rich.text import Text
+
+        line = Text(begin)
         line.append(f"{level:<7}", style=_STYLES.get(level, ""))
         line.append(f" | {who} - ", style="dim")
         line.append(entry.message)

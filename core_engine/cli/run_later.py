@@ -9,7 +9,6 @@ import typer
 from core_engine.cli.output import JsonOption, flow_run_json, print_json
 from core_engine.cli.run import ParameterOption
 from core_engine.cli.values import parse_duration, parse_parameters
-from core_engine.concurrency.waiting import step
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -28,6 +27,7 @@ def run_later(
     from datetime import UTC, datetime, timedelta
 
     from core_engine.client import get_client
+    from core_engine.concurrency.waiting import step
     from core_engine.states import Scheduled
 
     parameters = parse_parameters(parameter or ())

@@ -148,12 +148,13 @@ def _summary(report: DeletionReport) -> str:
         (report.cache_entries, "cache entry", "cache entries"),
         (len(report.results), "result", "results"),
     ]
-    return ", ".join(f"{number:,} {one if number == 1 else many}" for number, one, many in parts if number) or "nothing"
+    return ", ".join(f"{number:,} {one if number == 1 else many}" for number, one, many in parts if number)
 
 
 def _print_report(report: DeletionReport, json: bool, what: str) -> None:
     if not json:
-        typer.echo(f"{_summary(report)} {what}")
+        summary = _summary(report)
+        typer.echo(f"{summary} {what}" if summary else "There is nothing to delete.")
         return
     print_json(
         {

@@ -273,9 +273,9 @@ class EmbeddedClient:
             return frozenset()
         return frozenset(await run_blocking(self.store.read_concurrency_limits, list(tags)))
 
-    def take_slots(self, run: ActiveTaskRun, tags: Collection[str]) -> SlotAnswer:
+    def take_slots(self, task_run_id: UUID, tags: Collection[str]) -> SlotAnswer:
         """Takes a slot of each limited tag for a run, or none. Blocks."""
-        return self.store.take_slots(run.id, tags, self.owner)
+        return self.store.take_slots(task_run_id, tags, self.owner)
 
     def release_slots(self, run: ActiveTaskRun) -> None:
         """Gives a run's slots back, and wakes those of this process that wait for one. Blocks."""

@@ -12,7 +12,8 @@ The main path, in the order in which a call takes it:
 - ``proposals``    facts, the pure rules' decision, the journal             - ``outside``
 - ``hooks``, ``crashes``, ``cancellation``, ``signals``, ``requests``       what may happen beside it
 - ``pauses``, ``holds``                                                     - and in between
-- ``progress``, ``previous``, ``loading``, ``stored_parameters``, ``reachable``, ``runner_import``, ``tracebacks``
+- ``progress``, ``previous``, ``loading``, ``stored_parameters``, ``reachable``
+- ``runner_import``, ``tracebacks``, ``main_guard``, ``run_logs``, ``failure_policy``
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from core_engine.flows import Flow
     from core_engine.schemas.states import StateDetails
 
+HAS_ENDED = "The flow run's function has ended; the flow run starts no further runs."
+
 
 def _moment(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
@@ -44,7 +46,18 @@ class ActiveTaskRun(TaskRunProgress):
     cancellation) does so under ``flow_run.decisions``.
     """
 
-    __slots__ = ("cache_key", "flow_run", "group", "index", "name", "position", "run_set", "task_inputs", "worker")
+    __slots__ = (
+        "cache_key",
+        "flow_run",
+        "group",
+        "index",
+        "name",
+        "position",
+        "reopens",
+        "run_set",
+        "task_inputs",
+        "worker",
+    )
 
     def __init__(self, flow_run: ActiveFlowRun, group: TaskRunGroup, index: int, state: State) -> None:
         self.state = state
@@ -64,6 +77,8 @@ class ActiveTaskRun(TaskRunProgress):
         self.cache_key: str | None = None
         self.run_set: RunSet | None = None
         self.position = index
+        # Whether it ended in an earlier attempt of the flow: then its first Running opens the next execution.
+        self.reopens = False
 
     @property
     def id(self) -> UUID:
@@ -183,6 +198,7 @@ class ActiveFlowRun:
         self.named = False
         self.goes_on = False
         self.executing: Executing | None = None
+        self.takes_runs = True
         self._lock = threading.Lock()
         self._open: dict[int, RunSet] = {}
         self._all_ended: Latch | None = None
@@ -210,13 +226,21 @@ class ActiveFlowRun:
     def begin_attempt(self) -> None:
         """Forgets what the attempt before gathered: calls are counted anew, and matched with its runs."""
         with self._lock:
+            self.takes_runs = True
             self.dynamic_keys.clear()
             self.subflow_states.clear()
             self.summaries.clear()
             self.pauses = 0
 
     def opened(self, run_set: RunSet) -> None:
+        """Waits for the runs of a set before the flow run ends.
+
+        Raises:
+            RuntimeError: It has ended.
+        """
         with self._lock:
+            if not self.takes_runs:
+                raise RuntimeError(HAS_ENDED)
             self._open[id(run_set)] = run_set
             self.summaries.append(run_set.summary)
 
@@ -243,6 +267,16 @@ class ActiveFlowRun:
             latch.set()
         return latch
 
+    async def end_attempt(self) -> None:
+        """Waits until no task run is left to run, and takes none from then on."""
+        while not self._stops_taking_runs():
+            await self.when_all_ended()
+
+    def _stops_taking_runs(self) -> bool:
+        with self._lock:
+            self.takes_runs = bool(self._open)
+            return not self.takes_runs
+
     def futures(self) -> list[Any]:
         """Returns the futures of the task runs that have not ended."""
         return [future for run_set in self.open_sets() for future in run_set.futures()]
@@ -264,6 +298,11 @@ class ActiveFlowRun:
             hold.released.set()
         for child in children:
             child.stop(reason)
+
+    def wakes(self) -> Latch:
+        """Returns the latch that ends a task run's wait before its time: while the flow run is held, its release."""
+        hold = self.hold
+        return self.woken if hold is None else hold.released
 
     def not_completed(self) -> Iterator[State]:
         for summary in self.summaries:

@@ -13,7 +13,6 @@ from core_engine.orchestration.state_names import NOT_READY
 from core_engine.schemas.states import PAUSED, SCHEDULED, State
 
 if TYPE_CHECKING:
-    from core_engine.concurrency.waiting import Latch
     from core_engine.engine.active import ActiveTaskRun
     from core_engine.engine.holds import Hold
 
@@ -56,6 +55,11 @@ class TaskCall:
 
         run_set = self.run_set
         run = self.run_record = run_set.activate(self.index)
+        outcome = run_set.states[self.index]
+        if outcome is not None:
+            # It was cancelled, or its map closed, since the call was taken or while it waited to be tried again.
+            run_set.active.pop(self.index, None)
+            return _ended(outcome)
         run.worker = self.worker
         return begin_task_run(
             task=run_set.task,
@@ -95,15 +99,11 @@ class TaskCall:
 
     async def wait_until(self, due: float) -> None:
         """Waits until the run is due again (seconds since the epoch), not held any more, or its flow run ends."""
-        await clock.current.wait_until(due, self._woken())
+        await clock.current.wait_until(due, self.run_set.flow_run.wakes())
 
     def block_until(self, due: float) -> None:
         """``wait_until`` for a thread."""
-        clock.current.block_until(due, self._woken())
-
-    def _woken(self) -> Latch:
-        hold = self.run_set.flow_run.hold
-        return self.run_set.flow_run.woken if hold is None else hold.released
+        clock.current.block_until(due, self.run_set.flow_run.wakes())
 
     def report(self, state: State) -> float | None:
         """Hands the run's state to the engine. Returns as ``run``."""
@@ -112,6 +112,11 @@ class TaskCall:
                 from core_engine.engine.crashes import end_unstarted
 
                 end_unstarted(self.run_set, self.index)
+                return None
+            if self.run_set.closed is not None:
+                from core_engine.engine.failure_policy import end_closed
+
+                end_closed(self.run_set, self.index)
                 return None
             scheduled = state.state_details.scheduled_time
             due = clock.now() if scheduled is None else scheduled.timestamp()
@@ -149,6 +154,10 @@ class TaskCall:
         return crashed_task_state(self.run_set, self.index, self.run_record, exception)
 
 
+async def _ended(outcome: State) -> State:
+    return outcome
+
+
 class CallBlock:
     """Calls of one run set that may be taken by any number of threads.
 
@@ -179,19 +188,16 @@ class CallBlock:
             return None
         for index in self._indices:
             if run_set.states[index] is None:
-                if run_set.flow_run.stopping is not None:
-                    from core_engine.engine.crashes import end_unstarted
-
-                    end_unstarted(run_set, index)
-                    continue
-                if run_set.closed is not None and index not in run_set.active:
-                    from core_engine.engine.failure_policy import end_closed
-
-                    end_closed(run_set, index)
+                is_ending = run_set.flow_run.stopping is not None or run_set.closed is not None
+                if is_ending and run_set.ends_instead(index):
                     continue
                 run_set.waiting.discard(index)
                 return TaskCall(run_set, index)
         return None
+
+    def rest(self) -> Iterator[int]:
+        """Returns the indices of the calls that nobody has taken."""
+        return self._indices
 
     def _come_again(self, hold: Hold) -> None:
         """Has the rest of the block handed to the runner again when the flow run goes on."""

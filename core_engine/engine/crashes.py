@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from core_engine.exceptions import Abort, FlowPauseTimeout, Pause
+from core_engine.exceptions import Abort, FlowPauseTimeout, Pause, StoreError
 from core_engine.schemas.states import CANCELLED, FINAL_TYPES, State
 from core_engine.states import exception_to_crashed_state
 
@@ -48,7 +49,9 @@ def crash_task_run(run: ActiveTaskRun, error: BaseException) -> State:
     if run.state._type in FINAL_TYPES:
         return run.state
     state = exception_to_crashed_state(error)
-    decide_task(run, state, force=True)
+    # A journal that has failed tells so whoever waits for the outcome.
+    with contextlib.suppress(StoreError):
+        decide_task(run, state, force=True, execution=run.execution)
     logger = logger_of_task_run(run)
     logger.error("Crash detected! %s", state.message)
     logger.debug("Crash details:", exc_info=error)
@@ -60,27 +63,27 @@ def crashed_task_state(run_set: RunSet, index: int, run: ActiveTaskRun | None, e
 
     An interrupt or a system exit is kept for the end of the flow, which raises it again.
     """
-    if not isinstance(error, Exception):
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
         run_set.flow_run.fatal = run_set.flow_run.fatal or error
     return crash_task_run(run if run is not None else run_set.activate(index), error)
 
 
 def end_unstarted(run_set: RunSet, index: int) -> None:
     """Records the outcome of a run that will not start, because its flow run is being ended."""
-    from core_engine.engine.cancellation import FlowRunCancelled
-    from core_engine.engine.proposals import decide_task
-
     reason = run_set.flow_run.stopping
-    run = run_set.activate(index)
+    assert reason is not None
+    run_set.end(index, ended_by(reason))
+
+
+def ended_by(reason: BaseException) -> State:
+    """Returns the state of a task run that does not go on because of what ended its flow run, or its submission."""
+    from core_engine.engine.cancellation import FlowRunCancelled
+
     if isinstance(reason, FlowRunCancelled):
-        state = State(CANCELLED, message="The flow run was cancelled before this task run started.")
-    elif isinstance(reason, FlowPauseTimeout):
-        state = State(CANCELLED, message=f"{reason} This task run did not start.")
-    else:
-        assert reason is not None
-        state = exception_to_crashed_state(reason)
-    decide_task(run, state, force=True)
-    run_set.settle(index, run.state)
+        return State(CANCELLED, message="The flow run was cancelled before this task run started.")
+    if isinstance(reason, FlowPauseTimeout):
+        return State(CANCELLED, message=f"{reason} This task run did not start.")
+    return exception_to_crashed_state(reason)
 
 
 class report_flow_run_crashes:  # noqa: N801

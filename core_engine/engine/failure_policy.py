@@ -37,8 +37,4 @@ def end_rest(run_set: RunSet, cancel_running: bool) -> None:
 
 def end_closed(run_set: RunSet, index: int) -> None:
     """Records a run of a closed map that will not start."""
-    from core_engine.engine.proposals import decide_task
-
-    run = run_set.activate(index)
-    decide_task(run, State(CANCELLED, message=run_set.closed), force=True)
-    run_set.settle(index, run.state)
+    run_set.end(index, State(CANCELLED, message=run_set.closed))

@@ -11,6 +11,7 @@ from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import step
 from core_engine.context import FlowRunContext, ObjectRegistry, TaskRunContext
 from core_engine.engine.flow_runs import create_then_begin_flow_run
+from core_engine.engine.main_guard import is_reimported_by_child
 from core_engine.engine.signals import flow_signals
 from core_engine.engine.subflows import create_and_begin_subflow_run
 from core_engine.logging import get_logger, setup_logging
@@ -46,7 +47,7 @@ def enter_flow_run_engine_from_flow_call(
 
     Returns:
         What `return_type` says; an awaitable of it if the flow is async and its caller can await. None, with a
-        warning, while a script is only being loaded to find its flows.
+        warning, while a script is only being loaded to find its flows, or imported again by a child process.
 
     Raises:
         RuntimeError: Inside a task.
@@ -60,6 +61,13 @@ def enter_flow_run_engine_from_flow_call(
             flow.name,
         )
         return None
+    if is_reimported_by_child():
+        get_logger("engine").warning(
+            "Flow %r is not run again in this child process, which imports the main script. "
+            "Guard the call there with: if __name__ == '__main__':",
+            flow.name,
+        )
+        return _nothing() if flow.isasync else None
     if TaskRunContext.get() is not None:
         raise RuntimeError(
             f"Flow {flow.name!r} was called inside a task; flows cannot run in tasks. Call it from a flow."
@@ -69,6 +77,10 @@ def enter_flow_run_engine_from_flow_call(
     if parent is None or parent.run is None:
         return _enter_root(flow, parameters, wait_for, return_type)
     return _enter_subflow(flow, parameters, wait_for, return_type, parent)
+
+
+async def _nothing() -> None:
+    """What an async flow that does not run is awaited to."""
 
 
 def _enter_root(flow: Flow[..., Any], parameters: dict[str, Any], wait_for: Any, return_type: str) -> Any:

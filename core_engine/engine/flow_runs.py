@@ -81,7 +81,6 @@ async def create_then_begin_flow_run(
     logger.info("Created flow run '%s' for flow '%s'", run.record.name, flow.name)
     state = await begin_with_valid_parameters(flow, run, parameters, client, user_thread)
     await client.journal_committed(state._position)
-    _raise_fatal(run)
     return await returned(state, return_type, flow)
 
 
@@ -91,8 +90,8 @@ def _check_return_type(return_type: str) -> None:
 
 
 def _raise_fatal(run: ActiveFlowRun) -> None:
-    """An interrupt or a system exit that ended a task ends the program, once everything is recorded (CRASH-2, 8)."""
-    if run.fatal is not None and run.parent is None:
+    """An interrupt or a system exit that ended a task ends the flow as well, and then the program (CRASH-2, 8)."""
+    if run.fatal is not None:
         raise run.fatal
 
 
@@ -314,7 +313,8 @@ async def _execute(
                 logger.debug("Executing flow %r for flow run %r...", flow.name, run.record.name)
                 value = await call_flow_function(flow, run, parameters, user_thread)
             finally:
-                await run.when_all_ended()
+                await run.end_attempt()
+                _raise_fatal(run)
             _raise_stopping(run)
             return paused_on_the_way(run) or await flow_outcome(run, value, factory)
     except FlowTimedOut as error:

@@ -68,7 +68,23 @@ async def _run_hook(hook: Callable[..., Any], logger: RunLogger, state: State, a
                 asyncio.run(hook(**arguments))
         else:
             await run_blocking(lambda: hook(**arguments))
-    except Exception:
+    except Exception as error:
+        if isinstance(error, TypeError) and not _fits(hook, arguments):
+            logger.error(
+                "The hook %r was not called: its parameters must be named %s. The run's state %r stands",
+                *(name, ", ".join(arguments), state.name),
+            )
+            return
         logger.exception("The hook %r raised; the run's state %r stands", name, state.name)
     else:
         logger.info("Hook %r finished", name)
+
+
+def _fits(hook: Callable[..., Any], arguments: dict[str, Any]) -> bool:
+    try:
+        inspect.signature(hook).bind(**arguments)
+    except TypeError:
+        return False
+    except ValueError:  # a built-in whose signature cannot be read
+        return True
+    return True

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from core_engine.annotations import BaseAnnotation, allow_failure, quote, rewrap_like, unmapped, unwrap_all
 from core_engine.context import FlowRunContext
+from core_engine.engine.dispatch import ended_unless_sent
 from core_engine.engine.inputs import (
     HANDLES,
     futures_ended,
@@ -59,7 +60,8 @@ async def begin_task_map(
     if count == 0:
         run_set.flow_run.ended(run_set)
         return []
-    _record_own_inputs(run_set, parameters)
+    with ended_unless_sent(run_set):
+        _record_own_inputs(run_set, parameters)
     await create_task_run_then_submit(run_set, flow_run_context, task_runner)
     futures = run_set.futures()
     if return_type == "future":

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun
 from core_engine.schemas.records import TaskRun, TaskRunGroup
-from core_engine.schemas.states import COMPLETED
+from core_engine.schemas.states import COMPLETED, FINAL_TYPES
 
 if TYPE_CHECKING:
     from core_engine.backend.store import Store
@@ -65,6 +65,7 @@ class PreviousRuns:
         run.end_time = None if record.end_time is None else record.end_time.timestamp()
         run.total_run_time = record.total_run_time
         run.execution = record.execution
+        run.reopens = state._type in FINAL_TYPES
         run.name = record.name
         return run
 

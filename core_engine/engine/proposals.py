@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -19,6 +20,9 @@ from core_engine.schemas.states import PAUSED, State
 
 if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
+
+# The position of a state that the journal did not take: none is ever committed up to it, so nobody sees it as recorded.
+NEVER = sys.maxsize
 
 
 async def propose_task_state(
@@ -89,6 +93,7 @@ def decide_task(
 
 def _record_task(run: ActiveTaskRun, state: State, flow_run_count: int) -> None:
     record_task_state(run, state, flow_run_count)
+    state._position = NEVER
     state._position = run.flow_run.client.journal.append(
         TaskRunChanged(
             state,

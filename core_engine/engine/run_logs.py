@@ -47,7 +47,7 @@ def log_not_ready(run: ActiveTaskRun, state: State) -> None:
 def log_retry(run: ActiveTaskRun, state: State) -> None:
     """Says when a failed run is tried again, and which try that will be."""
     scheduled = state.state_details.scheduled_time
-    seconds = 0.0 if scheduled is None else max(0.0, scheduled.timestamp() - state._time)
+    seconds = 0.0 if scheduled is None else max(0.0, round(scheduled.timestamp() - state._time, 3))
     retries = run.group.policy.retries
     when = f"in {seconds:g} seconds" if seconds else "now"
     logger_of_task_run(run).info("Will be tried again %s (retry %d of %d)", when, run.run_count, retries)

@@ -6,6 +6,7 @@ an index; the run set lives as long as a future of it does, the flow run keeps o
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.waiting import Latch
 from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun, Executing, task_run_record
-from core_engine.engine.failure_policy import after_bad_end
+from core_engine.engine.failure_policy import after_bad_end, end_closed
+from core_engine.exceptions import StoreError
 from core_engine.schemas.records import TaskRun, TaskRunGroup
 from core_engine.schemas.states import COMPLETED, State
 
@@ -188,14 +190,39 @@ class RunSet:
             self.states[index] = state
             summary.done = done = summary.done + 1
             callbacks = self._callbacks.pop(index, None) if self._callbacks else None
-        self.active.pop(index, None)
-        if state._type is not COMPLETED:
-            after_bad_end(self, state)
+        run = self.active.pop(index, None)
         if callbacks is not None:
             for callback in callbacks:
                 callback()
         if done == self.group.count:
             self.flow_run.ended(self)
+        if self.gate is not None and run is not None and run.holds_slots:
+            # They were taken while the run was being ended.
+            self.flow_run.client.release_slots(run)
+        if state._type is not COMPLETED:
+            after_bad_end(self, state)
+        return True
+
+    def end(self, index: int, state: State) -> None:
+        """Ends a run that no call will bring to an end: records `state`, unless it has ended, and sets its outcome."""
+        from core_engine.engine.proposals import decide_task
+
+        run = self.activate(index)
+        # A journal that has failed tells so whoever waits for the outcome.
+        with contextlib.suppress(StoreError):
+            decide_task(run, state, force=True, execution=run.execution)
+        self.settle(index, run.state)
+
+    def ends_instead(self, index: int) -> bool:
+        """Ends a run that was to start, if its flow run is being ended or its map is closed; returns whether it did."""
+        if self.flow_run.stopping is not None:
+            from core_engine.engine.crashes import end_unstarted
+
+            end_unstarted(self, index)
+        elif self.closed is not None and index not in self.active:
+            end_closed(self, index)
+        else:
+            return False
         return True
 
     def add_callback(self, index: int, callback: Callable[[], object]) -> None:

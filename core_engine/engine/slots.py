@@ -48,9 +48,7 @@ class SlotGate:
 
     async def _submit_in_place(self, index: int) -> None:
         while not await self._try(index):
-            if self._run_set.flow_run.stopping is not None:
-                return
-            await self._run_set.flow_run.woken.arrive(LOOK_AGAIN_SECONDS)
+            await self._run_set.flow_run.client.slots_released().arrive(LOOK_AGAIN_SECONDS)
 
     async def _let_through(self) -> None:
         """Tries the waiting runs in turn until none waits. On the engine loop."""
@@ -60,31 +58,44 @@ class SlotGate:
                     self._looking = False
                     return
                 index = self._waiting[0]
-            if self._run_set.states[index] is not None or await self._try(index):
+            if await self._is_dealt_with(index):
                 with self._lock:
                     self._waiting.popleft()
             else:
                 await self._run_set.flow_run.client.slots_released().arrive(LOOK_AGAIN_SECONDS)
 
+    async def _is_dealt_with(self, index: int) -> bool:
+        """``_try`` where nobody could be told of an error: the run crashes, and those behind it have their turn."""
+        from core_engine.engine.crashes import crashed_task_state
+
+        try:
+            return await self._try(index)
+        except Exception as error:
+            run_set = self._run_set
+            run_set.settle(index, crashed_task_state(run_set, index, None, error))
+            return True
+
     async def _try(self, index: int) -> bool:
         """Takes the slots of one run and submits it; returns whether the run is dealt with."""
-        from core_engine.engine.crashes import end_unstarted
         from core_engine.engine.dispatch import submit_granted
 
         run_set = self._run_set
-        if run_set.flow_run.stopping is not None:
-            if run_set.states[index] is None:
-                end_unstarted(run_set, index)
+        if run_set.states[index] is not None or run_set.ends_instead(index):
             return True
-        run = run_set.activate(index)
-        answer: SlotAnswer = await run_blocking(run_set.flow_run.client.take_slots, run, self._tags)
+        client = run_set.flow_run.client
+        group, position = run_set.summary.origin(index)
+        answer: SlotAnswer = await run_blocking(client.take_slots, group.run_id(position), self._tags)
         if answer.outcome is SlotOutcome.FULL:
-            run_set.active.pop(index, None) if run.run_count == 0 else None
             return False
         if answer.outcome is SlotOutcome.ZERO:
             self._refuse(index, answer)
             return True
+        run = run_set.activate(index)
         run.holds_slots = True
+        if run_set.states[index] is not None:
+            # It was ended while its slots were taken; one that is ended from here on gives them back then.
+            client.release_slots(run)
+            return True
         await submit_granted(run_set, (index,), 1)
         return True
 
@@ -93,10 +104,6 @@ class SlotGate:
         from core_engine.engine.run_logs import logger_of_task_run
         from core_engine.schemas.states import PENDING, State
 
-        run = self._run_set.activate(index)
         message = f"The concurrency limit of tag {answer.tag!r} is 0: the run cannot start."
-        logger_of_task_run(run).warning(message)
-        from core_engine.engine.proposals import decide_task
-
-        decide_task(run, State(PENDING, name="NotReady", message=message), force=True)
-        self._run_set.settle(index, run.state)
+        logger_of_task_run(self._run_set.activate(index)).warning(message)
+        self._run_set.end(index, State(PENDING, name="NotReady", message=message))

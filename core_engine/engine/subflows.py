@@ -55,11 +55,13 @@ async def create_and_begin_subflow_run(
     run.stand_in = stand_in
     client.journal.append(TaskRunUpdated(stand_in.group, stand_in.index, {"child_flow_run_id": run.id}))
     get_run_logger().info("Created subflow run '%s' for flow '%s'", run.record.name, flow.name)
-    state = await _begin(flow, run, parameters, wait_for, client, user_thread)
-    parent.subflow_states.append(state)
+    try:
+        state = await _begin(flow, run, parameters, wait_for, client, user_thread)
+    finally:
+        # Counts for the parent also when it crashed, and the parent's function goes on all the same.
+        assert run.progress.state is not None
+        parent.subflow_states.append(run.progress.state)
     await client.journal_committed(state._position)
-    if run.fatal is not None:
-        parent.fatal = parent.fatal or run.fatal
     return await returned(state, return_type, flow)
 
 

@@ -12,7 +12,8 @@ from core_engine import clock, ids
 from core_engine.backend.entries import TaskRunsCreated
 from core_engine.concurrency.waiting import run_blocking, step
 from core_engine.context import FlowRunContext, TagsContext, TaskRunContext
-from core_engine.engine.dispatch import dispatch
+from core_engine.engine.active import HAS_ENDED
+from core_engine.engine.dispatch import dispatch, ended_unless_sent
 from core_engine.engine.inputs import holds_handles, inputs_by_parameter
 from core_engine.engine.run_sets import RunSet
 from core_engine.exceptions import MissingContextError
@@ -60,6 +61,7 @@ def enter_task_run_engine(
     context = check_can_run_tasks(task, FlowRunContext.get(), TaskRunContext.get())
     if wait_for is not None:
         wait_for = [wait_for] if isinstance(wait_for, TaskFuture) else list(wait_for)
+    begin: Any
     if mapped:
         from core_engine.engine.maps import begin_task_map
 
@@ -67,6 +69,7 @@ def enter_task_run_engine(
     else:
         begin = get_task_call_return_value(task, context, parameters, wait_for, return_type, task_runner)
     if task.isasync and context.flow.isasync:
+        begin.__qualname__ = task.name  # what Python calls it when it warns that nobody awaited it
         return begin
     return step(begin)
 
@@ -95,13 +98,15 @@ def check_can_run_tasks(
 
 
 def _check_going_on(flow_run: ActiveFlowRun) -> None:
-    """Raises what ends the flow run, if it is being ended: no further task run starts."""
+    """Raises what ends the flow run, if it is being ended or has ended: no further task run starts."""
     if flow_run.stopping is not None:
         from core_engine.engine.cancellation import FlowRunCancelled
 
         if isinstance(flow_run.stopping, FlowRunCancelled):
             raise FlowRunCancelled
         raise RuntimeError("The flow run is being ended; it starts no further task runs.") from flow_run.stopping
+    if not flow_run.takes_runs:
+        raise RuntimeError(HAS_ENDED)
     if flow_run.deadline is not None and time.monotonic() >= flow_run.deadline:
         raise TimeoutError("The flow run's time is over; it starts no further task runs.")
 
@@ -165,18 +170,19 @@ async def create_task_run_then_submit(
     run_set: RunSet, flow_run_context: FlowRunContext, task_runner: BaseTaskRunner | None
 ) -> None:
     """Sends a run set to a task runner; None: the flow's. A run that is final already (a re-run) keeps its state."""
-    previous = run_set.flow_run.previous
-    if previous is not None:
-        previous.settle_completed(run_set)
-    session = run_set.flow_run.session
-    assert session is not None
-    if task_runner is None:
-        runner = session.runner
-    elif task_runner is local_task_runner:
-        runner = await session.local_runner()
-    else:
-        runner = task_runner
-    await dispatch(run_set, runner)
+    with ended_unless_sent(run_set):
+        previous = run_set.flow_run.previous
+        if previous is not None:
+            previous.settle_completed(run_set)
+        session = run_set.flow_run.session
+        assert session is not None
+        if task_runner is None:
+            runner = session.runner
+        elif task_runner is local_task_runner:
+            runner = await session.local_runner()
+        else:
+            runner = task_runner
+        await dispatch(run_set, runner)
 
 
 def create_run_set(
@@ -234,8 +240,9 @@ def create_run_set(
     run_set.in_caller = not context.flow.isasync
     if origins is None or any(origin[0] is group for origin in origins):
         flow_run.client.journal.append(TaskRunsCreated(group))
-    _log_created(run_set, logging.INFO if task_key == task.task_key else logging.DEBUG)
-    flow_run.opened(run_set)
+    with ended_unless_sent(run_set):
+        flow_run.opened(run_set)
+        _log_created(run_set, logging.INFO if task_key == task.task_key else logging.DEBUG)
     return run_set
 
 
@@ -256,9 +263,9 @@ def _log_created(run_set: RunSet, level: int) -> None:
     group = run_set.group
     with contextlib.suppress(MissingContextError):
         logger = get_run_logger()
-        if not group.is_map:
+        if group.count == 1:
             logger.log(level, "Created task run '%s' for task '%s'", group.run_name(0), group.task_name)
-        elif group.count:
+        elif group.count > 1:
             first, last = group.run_name(0), group.run_name(group.count - 1)
             logger.log(
                 level, "Created %d task runs '%s' to '%s' for task '%s'", group.count, first, last, group.task_name

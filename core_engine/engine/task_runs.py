@@ -116,7 +116,7 @@ async def orchestrate_task_run(
         keeps the run and calls again when it is.
     """
     run = task_run
-    opens_execution = run.state._type in FINAL_TYPES and not run.is_cancelled()
+    opens_execution = run.reopens and run.state._type in FINAL_TYPES and not run.is_cancelled()
     if run.run_set is None or run.run_set.has_handles:
         try:
             if wait_for is not None:
@@ -142,7 +142,8 @@ async def orchestrate_task_run(
             details = state._details
             assert details is not None
             assert details.scheduled_time is not None
-            if details.scheduled_time.timestamp() > state._time:
+            needs_slots = run.run_set is not None and run.run_set.gate is not None
+            if needs_slots or details.scheduled_time.timestamp() > state._time:
                 return state
         if state._type in FINAL_TYPES:
             if state is outcome:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from types import CellType, CodeType, FunctionType
+from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any
 
 import cloudpickle
@@ -120,6 +120,16 @@ def function_digest(fn: Callable[..., Any]) -> str:
         fn: a function, method, partial, or other callable. A callable without Python code is known by its name.
     """
     return _callable_digest(fn, ())
+
+
+def bound_objects(fn: Callable[..., Any]) -> list[Any]:
+    """Returns what a callable brings along beside its code: a method's object, a partial's arguments, its own state."""
+    if isinstance(fn, functools.partial):
+        return [fn.args, fn.keywords, *bound_objects(fn.func)]
+    if isinstance(fn, MethodType):
+        return [fn.__self__]
+    has_state = isinstance(getattr(type(fn), "__call__", None), FunctionType)  # noqa: B004
+    return [fn] if has_state and not isinstance(fn, type) else []
 
 
 def _callable_digest(fn: Any, outer: tuple[Any, ...]) -> str:

@@ -6,6 +6,7 @@ import importlib
 import itertools
 import os
 import sys
+import traceback
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
@@ -72,6 +73,12 @@ def _attribute(module: ModuleType, dotted: str, name: str) -> Any:
     return obj
 
 
+def _line_of(error: Exception, file: Path) -> str:
+    """Returns where in a file an exception came from, as the end of a sentence; empty if from nowhere in it."""
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == str(file)]
+    return f" ({file.name}, line {lines[-1]})" if lines else ""
+
+
 def is_script_module(name: str) -> bool:
     """Returns whether a module's name is that of a script loaded by `load_script_as_module`."""
     return name.startswith(SCRIPT_MODULE_PREFIX)
@@ -107,7 +114,7 @@ def load_script_as_module(path: str | os.PathLike[str]) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         sys.modules.pop(name, None)
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}{_line_of(error, file)}"
         raise ScriptError(f"The script {os.fspath(path)!r} could not be executed: {reason}", os.fspath(path)) from error
     except BaseException:  # SystemExit, KeyboardInterrupt: theirs to decide
         sys.modules.pop(name, None)

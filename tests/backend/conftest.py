@@ -29,3 +29,11 @@ def journal(store: SqliteStore) -> Iterator[Journal]:
     yield journal
     if journal.failure is None:
         journal.close()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """The suite for stores names behaviours in an attribute, because users of it do not have our marker."""
+    behaviours = getattr(getattr(item, "function", None), "behaviours", ())
+    if behaviours:
+        item.add_marker(pytest.mark.behaviour(*behaviours))

@@ -2,6 +2,7 @@
 
 import datetime
 import enum
+import functools
 import json
 import logging
 from dataclasses import dataclass
@@ -302,6 +303,15 @@ def test_methods_of_all_kinds_work_as_flows():
     assert holder.bound("1") == (Holder, 1)
     assert Holder.of_class("2") == (Holder, 2)
     assert holder.static("3") == 3
+
+
+class Shelf:
+    power = flow(functools.partial(pow, 2), name="power")
+
+
+def test_a_flow_of_a_callable_without_binding_stays_as_it_is_where_a_class_has_it():
+    assert Shelf().power is Shelf.power
+    assert Shelf().power(3) == 8
 
 
 @pytest.mark.behaviour("FLOW-PARAM-15")

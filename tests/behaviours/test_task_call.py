@@ -473,3 +473,18 @@ def test_a_plain_call_runs_in_the_flows_process(runner: BaseTaskRunner):
         return where()
 
     assert parent() == os.getpid()
+
+
+@pytest.mark.anyio
+async def test_python_warns_of_a_call_that_nobody_awaits_by_the_tasks_name():
+    @task
+    async def forgotten():
+        pass
+
+    @flow
+    async def parent():
+        with pytest.warns(RuntimeWarning, match="coroutine 'forgotten' was never awaited"):
+            forgotten()
+        return 1
+
+    assert await parent() == 1

@@ -2,6 +2,7 @@
 
 import datetime
 import inspect
+import logging
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -11,7 +12,7 @@ from core_engine import Task, flow, runtime, task
 from core_engine.exceptions import ReservedArgumentError
 from core_engine.tasks import task_input_hash
 from tests.behaviours.conftest import LogRecords
-from tests.behaviours.helpers import read_task_run, setting
+from tests.behaviours.helpers import read_task_run, read_task_runs, setting
 
 
 class CustomError(Exception):
@@ -405,6 +406,18 @@ def test_an_exception_in_a_task_hook_is_logged_and_changes_nothing(log: LogRecor
 
 
 @pytest.mark.behaviour("TASK-DEF-11")
+def test_a_hook_whose_parameters_have_other_names_is_told_the_right_ones(log: LogRecords):
+    @task(on_completion=[lambda task, run, state: None])
+    def hooked():
+        return 1
+
+    flow(lambda: hooked())()
+
+    (error,) = log.messages(logging.ERROR)
+    assert "must be named task, task_run, state" in error
+
+
+@pytest.mark.behaviour("TASK-DEF-11")
 @pytest.mark.parametrize("option", ["on_completion", "on_failure"])
 def test_task_hooks_are_checked_like_those_of_flows(option: str):
     with pytest.raises(ValueError, match=option):
@@ -473,3 +486,73 @@ def test_task_arguments_are_never_coerced():
         return typed("1", "anything")
 
     assert parent() == ("1", "anything")
+
+
+class Counter:
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    @task(cache_key_fn=task_input_hash)
+    def add(self, number: int, *, twice: bool = False) -> int:
+        """Adds."""
+        return number + self.step * (2 if twice else 1)
+
+    @classmethod
+    @task
+    def named(cls, text: str) -> str:
+        return cls.__name__ + text
+
+    @staticmethod
+    @task
+    def double(number: int) -> int:
+        return number * 2
+
+
+@task
+def negate(number: int) -> int:
+    return -number
+
+
+class Holder:
+    negate = negate
+
+
+def test_methods_of_all_kinds_work_as_tasks():
+    @flow
+    def calls() -> Any:
+        counter = Counter(10)
+        return (
+            counter.add(1),
+            counter.add.submit(1, twice=True).result(),
+            [future.result() for future in counter.add.map([1, 2])],
+            [future.result() for future in counter.add.stream([3, 4])],
+            counter.add.with_options(name="more")(5),
+            Counter.add(counter, 6),
+            counter.add.fn(7),
+            Counter.named("!"),
+            Counter.double(4),
+        )
+
+    assert calls() == (11, 21, [11, 12], [13, 14], 15, 16, 17, "Counter!", 8)
+
+
+def test_a_task_of_a_plain_function_is_not_bound_by_a_class_that_has_it():
+    assert Holder().negate is negate
+    assert flow(lambda: Holder().negate(3))() == -3
+
+
+def test_the_cache_tells_the_objects_of_methods_apart():
+    @flow
+    def calls() -> list[int]:
+        return [Counter(1).add(1), Counter(2).add(1), Counter(1).add(1)]
+
+    state = calls(return_state=True)
+
+    assert state.result() == [2, 3, 2]
+    assert [run.state.name for run in read_task_runs(state)] == ["Completed", "Completed", "Cached"]
+
+
+@pytest.mark.parametrize("decorator", [flow, task])
+def test_a_decorator_above_classmethod_says_how_to_write_it(decorator: Any):
+    with pytest.raises(TypeError, match="Write @classmethod above @"):
+        decorator(classmethod(lambda cls: None))

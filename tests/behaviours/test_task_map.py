@@ -10,6 +10,7 @@ from core_engine import State, TaskFuture, allow_failure, flow, quote, task, unm
 from core_engine.exceptions import MappingLengthMismatch, MappingMissingIterable
 from core_engine.task_runners import BaseTaskRunner
 from runners.sequential import SequentialTaskRunner
+from tests.behaviours.conftest import LogRecords
 from tests.behaviours.helpers import input_ids, read_task_run, until_set, wait_until_set
 
 
@@ -511,3 +512,9 @@ def test_a_map_reserves_its_indices_and_later_calls_count_on():
     states = parent(return_state=True).result()
 
     assert [read_task_run(state).dynamic_key for state in states] == ["0", "1", "2", "3"]
+
+
+def test_a_map_of_one_is_told_as_one_task_run(log: LogRecords):
+    flow(lambda: results(give.map([1])))()
+
+    assert "Created task run 'give-0' for task 'give'" in log.messages()

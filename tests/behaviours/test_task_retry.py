@@ -10,6 +10,7 @@ from core_engine import exponential_backoff, flow, task
 from core_engine.context import get_run_context
 from core_engine.task_runners import BaseTaskRunner
 from core_engine.testing import leaping_clock
+from tests.behaviours.conftest import LogRecords
 from tests.behaviours.helpers import (
     read_states,
     read_task_run,
@@ -293,3 +294,14 @@ def test_the_wait_for_a_retry_does_not_block_other_tasks():
         return future.result()
 
     assert parent() == "done"
+
+
+def test_the_line_of_a_retry_says_its_delay_without_the_rounding_of_clocks(log: LogRecords):
+    @task(retries=1, retry_delay_seconds=0.1)
+    def fails():
+        raise CustomError("no")
+
+    with leaping_clock():
+        flow(lambda: fails.submit().wait())(return_state=True)
+
+    assert "Will be tried again in 0.1 seconds (retry 1 of 1)" in log.messages()

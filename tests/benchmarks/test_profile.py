@@ -17,7 +17,8 @@ from core_engine.backend import open_backend
         ("core_engine/backend/statements.py", "SQLite"),
         ("core_engine/backend/writes.py", "journal: rows"),
         ("runners/sequential/__init__.py", "dispatch and runner"),
-        ("core_engine/context.py", "task run: context, call, waiting"),
+        ("core_engine/context.py", "contexts"),
+        ("core_engine/engine/task_runs.py", "task run: steps, the call, waiting"),
         ("benchmarks/contenders/flows.py", "the user's code"),
     ],
 )

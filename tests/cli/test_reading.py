@@ -111,5 +111,6 @@ def test_old_runs_are_deleted_after_a_question(cli: Cli) -> None:
     assert "1 flow run" in cli("runs", "delete", "--older-than", "0s", "--state", "failed", "--yes").stdout
     assert [run["flow_name"] for run in cli.json("runs")] == ["some-fail"]
     assert cli.json("runs", "delete", "--older-than", "1d")["flow_runs"] == []
+    assert cli("runs", "delete", "--older-than", "1d", "--yes").stdout == "There is nothing to delete.\n"
     cli("runs", "delete", "--older-than", "0s", input="y\n")
     assert cli.json("runs") == []

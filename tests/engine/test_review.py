@@ -2,13 +2,61 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import threading
+import time
+from contextlib import contextmanager
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 
-from core_engine import flow, task
+from core_engine import clock, flow, task
+from core_engine.backend import open_backend
+from core_engine.client.embedded import EmbeddedClient
+from core_engine.exceptions import StoreError
+from core_engine.logging.records import LogEntry
+from core_engine.task_runners import TaskConcurrencyType
+from core_engine.testing.clocks import leaping_clock
+from runners.concurrent import ConcurrentTaskRunner
+from runners.sequential import SequentialTaskRunner
+from tests.behaviours.helpers import (
+    PATIENCE,
+    ask,
+    read_flow_runs,
+    read_states,
+    read_task_runs,
+    setting,
+    until_set,
+    wait_until_set,
+)
+from tests.runners.test_conformance import FourMembersTaskRunner
 
-PATIENCE = 10.0
+
+class HeldClock(clock.Clock):
+    """What is due comes when the test says so."""
+
+    def __init__(self):
+        self.something_is_due = threading.Event()
+        self._callbacks = []
+
+    def call_at(self, due, callback):
+        self._callbacks.append(callback)
+        self.something_is_due.set()
+
+    def go_on(self):
+        for callback in self._callbacks:
+            callback()
+
+
+@contextmanager
+def held_clock():
+    before, clock.current = clock.current, HeldClock()
+    try:
+        yield clock.current
+    finally:
+        clock.current = before
 
 
 class SlowToCount(dict):
@@ -28,19 +76,431 @@ class SlowToCount(dict):
 @pytest.mark.behaviour("FLOW-RET-3")
 def test_a_failure_is_counted_before_the_last_run_can_end_the_flow():
     may_fail, may_end, judged = threading.Event(), threading.Event(), threading.Event()
+    both_run = threading.Barrier(3)
 
     @task
     def fails_or_waits(fails):
+        both_run.wait(PATIENCE)
         if fails:
-            assert may_fail.wait(PATIENCE)
+            wait_until_set(may_fail)
             raise ValueError
-        assert may_end.wait(PATIENCE)
+        wait_until_set(may_end)
 
     @flow
     def parent():
         run_set = fails_or_waits.map([True, False])[0]._run_set
         run_set.summary.not_completed = SlowToCount(may_end, judged)
-        run_set.flow_run.when_all_ended().add_callback(judged.set)
+        both_run.wait(PATIENCE)
         may_fail.set()
 
-    assert parent(return_state=True).is_failed()
+    state = parent(return_state=True)
+    judged.set()
+    assert state.is_failed()
+
+
+@pytest.mark.behaviour("I1", "D3")
+def test_a_value_that_the_journal_did_not_take_is_not_handed_out():
+    started, may_end = threading.Event(), threading.Event()
+
+    @task
+    def ends_too_late():
+        started.set()
+        wait_until_set(may_end)
+        return "recorded nowhere"
+
+    @flow
+    def parent():
+        future = ends_too_late.submit()
+        wait_until_set(started)
+        break_journal()
+        may_end.set()
+        with pytest.raises(StoreError, match="disk is full"):
+            future.result()
+        refused.append(True)
+
+    refused = []
+    with setting(logging_to_api_enabled=False), pytest.raises(StoreError, match="disk is full"):
+        parent()
+    assert refused
+
+
+def break_journal():
+    """Makes the store refuse what comes next, as a full disk does, and waits until the journal knows."""
+
+    def refuse(entries):
+        raise StoreError("The disk is full.")
+
+    journal = open_backend().journal
+    journal._store = SimpleNamespace(apply=refuse)
+    journal.append(LogEntry(uuid4(), None, "test", 20, 0.0, "not stored"))
+    with pytest.raises(StoreError):
+        journal.flush()
+
+
+@pytest.mark.behaviour("D6", "I9")
+def test_a_run_that_is_cancelled_while_its_call_is_on_its_way_to_a_worker_does_not_run():
+    taken, may_run, ended, ran = (threading.Event() for _ in range(4))
+
+    class SlowToBegin(ConcurrentTaskRunner):
+        async def submit_batch(self, block):
+            threading.Thread(target=self.take_and_wait, args=(block,)).start()
+
+        def take_and_wait(self, block):
+            call = block.take()
+            taken.set()
+            wait_until_set(may_run)
+            call.run("slow")
+            ended.set()
+
+    @task
+    def untouched():
+        ran.set()
+
+    @flow(task_runner=SlowToBegin())
+    def parent():
+        future = untouched.submit()
+        wait_until_set(taken)
+        future.cancel()
+        assert future.wait(PATIENCE).is_cancelled()
+        may_run.set()
+        wait_until_set(ended)
+
+    state = parent(return_state=True)
+
+    assert not ran.is_set()
+    (run,) = read_task_runs(state)
+    assert [state.name for state in read_states(run.id)] == ["Pending", "Cancelled"]
+
+
+@pytest.mark.behaviour("D13")
+@pytest.mark.parametrize("runner", [ConcurrentTaskRunner(), FourMembersTaskRunner()], ids=lambda runner: runner.name)
+def test_a_run_that_is_cancelled_while_it_waits_to_be_tried_again_is_not_tried_again(runner):
+    attempts = []
+
+    @task(retries=1, retry_delay_seconds=60)
+    def fails():
+        attempts.append(1)
+        raise ValueError
+
+    @flow(task_runner=runner)
+    def parent(clock):
+        future = fails.submit()
+        wait_until_set(clock.something_is_due)
+        future.cancel()
+        assert future.wait(PATIENCE).is_cancelled()
+        clock.go_on()
+        after_it.submit().result(PATIENCE)
+
+    @task
+    def after_it():
+        pass
+
+    with held_clock() as clock:
+        state = parent(clock, return_state=True)
+
+    assert state.is_cancelled()
+    assert len(attempts) == 1
+    run, _ = read_task_runs(state)
+    assert [state.name for state in read_states(run.id)] == ["Pending", "Running", "AwaitingRetry", "Cancelled"]
+
+
+@pytest.mark.behaviour("D36")
+def test_a_retry_that_comes_due_after_its_flow_has_ended_disturbs_nobody():
+    @task(retries=1, retry_delay_seconds=60)
+    def fails():
+        raise ValueError
+
+    @flow
+    def parent(clock):
+        future = fails.submit()
+        wait_until_set(clock.something_is_due)
+        future.cancel()
+        return future.wait(PATIENCE).name
+
+    with held_clock() as clock:
+        assert parent(clock) == "Cancelled"
+        clock.go_on()
+
+
+class GoneTaskRunner(ConcurrentTaskRunner):
+    """Takes no runs of the task named "refused"."""
+
+    async def submit_batch(self, block):
+        if block.run_set.task.name == "refused":
+            raise OSError("the cluster is gone")
+        await super().submit_batch(block)
+
+
+@task(name="refused")
+def refused(x=None):
+    return x
+
+
+@pytest.mark.behaviour("I7", "CRASH-3")
+def test_runs_that_a_runner_refuses_crash_and_the_call_raises_why():
+    @flow(task_runner=GoneTaskRunner())
+    def parent():
+        with pytest.raises(OSError, match="the cluster is gone"):
+            refused.map(range(3))
+
+    state = parent(return_state=True)
+
+    assert state.is_failed()
+    assert {run.state_type for run in read_task_runs(state)} == {"CRASHED"}
+
+
+@pytest.mark.behaviour("I7", "CRASH-3")
+def test_runs_that_a_runner_refuses_when_their_inputs_have_ended_crash():
+    may_end = threading.Event()
+
+    @task
+    def upstream():
+        wait_until_set(may_end)
+
+    @flow(task_runner=GoneTaskRunner())
+    def parent():
+        held = upstream.submit()
+        downstream = [refused.submit(held), *refused.map([held, held]), refused.submit(wait_for=[held])]
+        may_end.set()
+        return [future.wait(PATIENCE) for future in downstream]
+
+    states = parent(return_state=True).result(raise_on_failure=False)
+
+    assert [state.type.value for state in states] == ["CRASHED"] * 4
+    assert all("the cluster is gone" in state.message for state in states)
+
+
+@pytest.mark.behaviour("DEP-13")
+def test_a_map_over_what_cannot_be_searched_raises_and_leaves_no_run_behind():
+    @flow
+    def parent():
+        refused.with_options(name="same").submit(["linked"]).result()
+        cyclic = []
+        cyclic.append(cyclic)
+        with pytest.raises(Exception, match="holds itself"):
+            refused.with_options(name="same").map([cyclic])
+        return "ended"
+
+    assert parent() == "ended"
+
+
+@pytest.mark.behaviour("FLOW-RET-16", "TASK-CALL-1")
+def test_a_flow_run_whose_function_has_ended_starts_no_further_runs():
+    contexts = []
+
+    @flow
+    def parent():
+        contexts.append(contextvars.copy_context())
+        return "ended"
+
+    @flow
+    def child():
+        pass
+
+    state = parent(return_state=True)
+
+    for call in (refused, refused.submit, child):
+        with pytest.raises(RuntimeError, match="has ended"):
+            contexts[0].run(call)
+    assert read_task_runs(state) == []
+
+
+@pytest.mark.behaviour("FLOW-TIME-1", "FLOW-TIME-5")
+def test_a_flow_times_out_while_a_sequential_runner_waits_to_try_a_task_again():
+    @task(retries=1, retry_delay_seconds=600)
+    def fails(x):
+        raise ValueError
+
+    @flow(timeout_seconds=0.1, task_runner=SequentialTaskRunner())
+    def parent():
+        fails.map(range(2))
+
+    state = parent(return_state=True)
+
+    assert state.name == "TimedOut"
+    assert [run.state_type for run in read_task_runs(state)] == ["CRASHED", "CRASHED"]
+
+
+@pytest.mark.anyio
+async def test_runs_whose_submission_is_cancelled_in_async_code_end():
+    started = threading.Event()
+    may_end = threading.Event()
+
+    @task(retries=1, retry_delay_seconds=600)
+    async def held(x):
+        started.set()
+        await until_set(may_end)
+        raise ValueError
+
+    @flow(task_runner=SequentialTaskRunner())
+    async def parent():
+        submission = asyncio.ensure_future(held.map(range(3)))
+        await until_set(started)
+        submission.cancel()
+        await asyncio.wait([submission])
+        may_end.set()
+        return "ended"
+
+    assert await parent() == "ended"
+
+
+class SequentialFourMembersTaskRunner(FourMembersTaskRunner):
+    concurrency_type = TaskConcurrencyType.SEQUENTIAL
+
+    async def submit(self, key, call):
+        await super().submit(key, call)
+        await self.wait(key)
+
+
+@pytest.mark.behaviour("TASK-MAP-14", "RUN-6")
+def test_a_sequential_runner_of_four_members_runs_the_children_of_a_map_one_after_another():
+    attempts = []
+
+    @task(retries=1, retry_delay_seconds=60)
+    def fails_first(x):
+        attempts.append(x)
+        if attempts.count(x) == 1:
+            raise ValueError
+
+    @flow(task_runner=SequentialFourMembersTaskRunner())
+    def parent():
+        fails_first.map(range(3))
+
+    with leaping_clock():
+        assert parent(return_state=True).is_completed()
+    assert attempts == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.fixture
+def one_slot():
+    """A tag whose runs have one slot between them."""
+    ask(lambda client: client.create_concurrency_limit("one", 1))
+    return "one"
+
+
+@pytest.mark.behaviour("ORCH-22", "ORCH-23")
+def test_a_run_that_is_cancelled_while_its_slot_is_taken_gives_it_back(one_slot, monkeypatch):
+    taking, may_take = threading.Event(), threading.Event()
+    take_slots = EmbeddedClient.take_slots
+
+    def slow(client, *args):
+        taking.set()
+        wait_until_set(may_take)
+        return take_slots(client, *args)
+
+    monkeypatch.setattr(EmbeddedClient, "take_slots", slow)
+
+    @flow
+    def parent():
+        limited = refused.with_options(name="limited", tags=[one_slot])
+        cancelled = limited.submit()
+        wait_until_set(taking)
+        cancelled.cancel()
+        assert cancelled.wait(PATIENCE).is_cancelled()
+        may_take.set()
+        return limited.submit("ran").result(PATIENCE)
+
+    assert parent() == "ran"
+
+
+@pytest.mark.behaviour("ORCH-22", "ORCH-23")
+def test_a_run_that_is_tried_again_at_once_takes_a_slot_anew(one_slot):
+    running, most, failed = [], [], []
+
+    @task(retries=3, tags=[one_slot])
+    def limited(x):
+        running.append(x)
+        time.sleep(0.005)
+        most.append(len(running))
+        running.remove(x)
+        if failed.count(x) < 3:
+            failed.append(x)
+            raise ValueError
+
+    @flow
+    def parent():
+        limited.map(range(4))
+
+    assert parent(return_state=True).is_completed()
+    assert set(most) == {1}
+
+
+@pytest.mark.behaviour("ORCH-22", "I7")
+def test_a_run_whose_slot_cannot_be_taken_crashes_and_those_behind_it_have_their_turn(one_slot, monkeypatch):
+    take_slots = EmbeddedClient.take_slots
+    refusals = [StoreError("The database is locked.")]
+
+    def refuse_once(client, *args):
+        if refusals:
+            raise refusals.pop()
+        return take_slots(client, *args)
+
+    monkeypatch.setattr(EmbeddedClient, "take_slots", refuse_once)
+
+    @flow
+    def parent():
+        limited = refused.with_options(name="limited", tags=[one_slot])
+        return [future.wait(PATIENCE) for future in limited.map(range(3))]
+
+    states = parent(return_state=True).result(raise_on_failure=False)
+
+    assert [state.type.value for state in states] == ["CRASHED", "COMPLETED", "COMPLETED"]
+
+
+@pytest.mark.behaviour("CRASH-2", "CRASH-8")
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("returned", [None, "a value"])
+def test_a_flow_that_never_looks_at_a_task_that_was_interrupted_crashes_all_the_same(exception, returned):
+    @task
+    def interrupted():
+        raise exception
+
+    @flow
+    def parent():
+        interrupted.submit().wait()
+        return returned
+
+    with pytest.raises(exception):
+        parent()
+
+    (run,) = read_flow_runs()
+    assert run.state_type == "CRASHED"
+
+
+@pytest.mark.behaviour("CRASH-1", "CRASH-2")
+@pytest.mark.parametrize("exception", [asyncio.CancelledError, GeneratorExit])
+def test_other_base_exceptions_of_a_task_crash_the_task_alone(exception):
+    @task
+    def crashes():
+        raise exception
+
+    @task
+    async def crashes_on_the_loop():
+        raise exception
+
+    @flow
+    def parent():
+        return [crashes.submit().wait().type.value, crashes_on_the_loop.submit().wait().type.value]
+
+    assert parent() == ["CRASHED", "CRASHED"]
+
+
+@pytest.mark.behaviour("FLOW-RET-3")
+def test_a_subflow_that_crashed_counts_for_a_parent_that_goes_on():
+    class NeverStarts(ConcurrentTaskRunner):
+        async def _start(self, exit_stack):
+            raise OSError("no cluster")
+
+    @flow(task_runner=NeverStarts())
+    def child():
+        pass
+
+    @flow
+    def parent():
+        with pytest.raises(OSError, match="no cluster"):
+            child()
+
+    state = parent(return_state=True)
+
+    assert state.is_failed()
+    assert "1/1" in state.message

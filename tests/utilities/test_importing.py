@@ -145,6 +145,12 @@ def test_a_script_that_fails_is_reported_with_path_and_cause_and_not_kept(tmp_pa
     assert str(tmp_path) not in sys.path
 
 
+def test_the_report_of_a_script_that_fails_names_its_line(tmp_path):
+    path = script(tmp_path, "import json\n\njson.loads('{')\n")
+    with pytest.raises(ScriptError, match=r"JSONDecodeError.*\(my_script\.py, line 3\)$"):
+        load_script_as_module(path)
+
+
 def test_a_script_that_is_not_there_is_reported(tmp_path):
     with pytest.raises(ScriptError, match="FileNotFoundError"):
         load_script_as_module(tmp_path / "missing.py")

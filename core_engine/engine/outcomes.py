@@ -54,7 +54,8 @@ def paused_on_the_way(run: ActiveFlowRun) -> State | None:
     What its function came to does not count then: it is called again when the flow run is resumed.
     """
     state = run.progress.state
-    if state is not None and state._type is PAUSED and run.hold is None and run.refused_start:
+    is_leaving = run.hold is None and run.refused_start and not run.cancelling
+    if state is not None and state._type is PAUSED and is_leaving:
         return state
     return None
 

@@ -71,6 +71,15 @@ FLOWS = """
         pause_flow_run(flow_run_id=get_run_context().flow_run.id, timeout=600)
         return counts("outside-after")
 
+    @task
+    def forgets():
+        return ["a value"]
+
+    @flow
+    def leaves_something_behind():
+        forgets()
+        pause_flow_run(reschedule=True)
+
     @flow
     def tells_of_itself():
         return flow_run.parent_deployment_id
@@ -214,15 +223,23 @@ def test_a_run_is_not_executed_twice(create: Create):
     assert flow_history(id)[: len(history)] == history
 
 
-def test_of_two_processes_that_take_a_run_at_once_one_executes_it(create: Create):
+def test_a_run_that_a_living_process_has_taken_is_not_executed_by_another(create: Create):
     from core_engine.backend import open_backend
 
     id = create("adds", x=1)
-    assert open_backend().store.claim_flow_run(id, "another", None)
-    assert not open_backend().store.claim_flow_run(id, "a third", None)
-    with pytest.raises(Abort):
-        # The other is gone without having begun it, which is recorded first.
-        raise Abort("taken") if read_flow_run(id).owner == "another" else AssertionError
+    backend = open_backend()
+    assert backend.store.claim_flow_run(id, backend.lease.name, None)
+    with pytest.raises(Abort, match="being executed"):
+        enter_flow_run_engine_from_subprocess(id)
+    assert flow_history(id) == ["Scheduled"]
+
+
+def test_of_two_processes_that_take_a_run_at_once_one_executes_it(create: Create):
+    id = create("adds", x=1)
+    command = [sys.executable, "-m", "core_engine.engine", str(id)]
+    both = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(50) for process in both] == [0, 0]
+    assert flow_history(id) == ["Scheduled", "Pending", "Running", "Completed"]
 
 
 @pytest.mark.behaviour("FLOW-LOAD-10", "ORCH-4")
@@ -340,3 +357,11 @@ def test_a_run_that_left_is_not_resumed_after_its_deadline(create: Create):
     assert read_flow_run(id).state.is_failed()
     with pytest.raises(NotPausedError):
         resume_flow_run(id)
+
+
+def test_what_will_be_executed_again_after_a_resume_is_told(create: Create, log: Any):
+    with pytest.raises(Pause):
+        enter_flow_run_engine_from_subprocess(create("leaves_something_behind"))
+    (told,) = log.messages(logging.WARNING)
+    assert "forgets" in told
+    assert "persist_result=True" in told

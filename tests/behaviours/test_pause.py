@@ -11,9 +11,10 @@ from core_engine.context import get_run_context
 from core_engine.engine.active import active_flow_run, active_flow_runs
 from core_engine.exceptions import FailedRun, FlowPauseTimeout, NotPausedError
 from core_engine.states import Completed
-from core_engine.task_runners import BaseTaskRunner
+from core_engine.task_runners import BaseTaskRunner, TaskConcurrencyType
 from core_engine.testing import leaping_clock
 from tests.behaviours.helpers import (
+    ask,
     flow_history,
     read_flow_run,
     read_flow_runs,
@@ -332,6 +333,54 @@ def test_a_flow_without_a_deployment_is_held_where_it_runs_when_it_is_paused_fro
     state = parent(return_state=True)
     assert state.result() == (1, 2, "child")
     assert flow_history(state) == ["Pending", "Running", "Paused", "Running", "Completed"]
+
+
+class PlainRunner(BaseTaskRunner):
+    """Has only the members that every runner must have."""
+
+    @property
+    def concurrency_type(self) -> TaskConcurrencyType:
+        return TaskConcurrencyType.CONCURRENT
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: dict[Any, Any] = {}
+
+    async def submit(self, key: Any, call: Any) -> None:
+        self.calls[key] = call
+
+    async def wait(self, key: Any, timeout: float | None = None) -> Any:
+        return await self.calls[key]()
+
+
+def test_what_a_plain_runner_is_to_run_waits_as_well():
+    @flow(task_runner=PlainRunner())
+    def parent():
+        run = get_run_context().run
+        pause_flow_run(flow_run_id=run.id, timeout=LONG_SECONDS)
+        futures = passes.map([1, 2, 3])
+        assert all(state.is_pending() for state in (future.get_state() for future in futures))
+        resume_flow_run(run.id)
+        return [future.result() for future in futures]
+
+    assert parent() == [1, 2, 3]
+
+
+def test_a_run_with_a_limited_tag_waits_without_its_slot():
+    from core_engine import get_client
+
+    limited = passes.with_options(tags={"narrow"})
+    ask(lambda client: client.create_concurrency_limit("narrow", 1))
+
+    @flow
+    def parent():
+        run = get_run_context().run
+        pause_flow_run(flow_run_id=run.id, timeout=LONG_SECONDS)
+        futures = limited.map([1, 2, 3])
+        resume_flow_run(run.id)
+        return [future.result() for future in futures], get_client().store.read_concurrency_limits()
+
+    assert parent() == ([1, 2, 3], {"narrow": 1})
 
 
 def test_a_flow_that_is_held_where_it_runs_fails_at_its_deadline():

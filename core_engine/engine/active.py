@@ -299,11 +299,6 @@ class ActiveFlowRun:
         for child in children:
             child.stop(reason)
 
-    def wakes(self) -> Latch:
-        """Returns the latch that ends a task run's wait before its time: while the flow run is held, its release."""
-        hold = self.hold
-        return self.woken if hold is None else hold.released
-
     def not_completed(self) -> Iterator[State]:
         for summary in self.summaries:
             yield from summary.not_completed.values()

@@ -98,12 +98,16 @@ class TaskCall:
         return self.report(state)
 
     async def wait_until(self, due: float) -> None:
-        """Waits until the run is due again (seconds since the epoch), not held any more, or its flow run ends."""
-        await clock.current.wait_until(due, self.run_set.flow_run.wakes())
+        """Waits until the run is due again (seconds since the epoch), and not held, or its flow run is being ended."""
+        from core_engine.engine.holds import until_due
+
+        await until_due(self.run_set.flow_run, due)
 
     def block_until(self, due: float) -> None:
         """``wait_until`` for a thread."""
-        clock.current.block_until(due, self.run_set.flow_run.wakes())
+        while (hold := self.run_set.flow_run.hold) is not None and self.run_set.flow_run.stopping is None:
+            hold.released.wait()
+        clock.current.block_until(due, self.run_set.flow_run.woken)
 
     def report(self, state: State) -> float | None:
         """Hands the run's state to the engine. Returns as ``run``."""
@@ -135,15 +139,14 @@ class TaskCall:
         """The run was to start while its flow run was paused: it waits if that is held, and is left as it is if not."""
         from core_engine.engine.crashes import end_unstarted
         from core_engine.engine.dispatch import hold_back
-        from core_engine.engine.holds import held_until
+        from core_engine.engine.holds import may_try_again
 
-        due = held_until(self.run_set.flow_run)
         if self.run_set.flow_run.stopping is not None:
             end_unstarted(self.run_set, self.index)
-        elif due is None:
+        elif not may_try_again(self.run_set.flow_run):
             self.run_set.settle(self.index, state)
         elif self.run_set.waits_in_place:
-            return due
+            return clock.now()
         else:
             hold_back(self.run_set, self.index)
         return None

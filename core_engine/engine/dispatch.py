@@ -12,6 +12,7 @@ from core_engine.concurrency.loops import engine_loop
 from core_engine.concurrency.waiting import step
 from core_engine.engine.calls import CallBlock
 from core_engine.engine.crashes import crashed_task_state, ended_by
+from core_engine.engine.holds import until_due
 from core_engine.engine.inputs import futures_ended, holds_handles, unsettled_futures, when_ended
 from core_engine.engine.run_logs import logger_of_flow_run
 from core_engine.engine.slots import SlotGate
@@ -142,7 +143,7 @@ async def _run_one(run_set: RunSet, runner: BaseTaskRunner, index: int) -> None:
     """Runs one call on a runner that has only the four basic members; in place until it is not to be tried again."""
     due = await _run_once(run_set, runner, index)
     while due is not None:
-        await clock.current.wait_until(due, run_set.flow_run.wakes())
+        await until_due(run_set.flow_run, due)
         due = await _run_once(run_set, runner, index)
 
 

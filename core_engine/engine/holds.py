@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 # By so much a deadline must be over before the rules see it so: details keep times to the microsecond.
 PAST_SECONDS = 0.001
-LOOK_SECONDS = 3_600.0
 _LAST_MOMENT = datetime(9999, 12, 31, tzinfo=UTC)
 
 
@@ -97,16 +96,12 @@ def expire(run: ActiveFlowRun, hold: Hold) -> None:
         decide_flow(run, State(RUNNING))
 
 
-def held_until(run: ActiveFlowRun) -> float | None:
-    """Returns when a run that was refused to start may try again at the latest, in seconds since the epoch.
-
-    None: not at all, since the flow run's process leaves, or it has ended.
-    """
+def may_try_again(run: ActiveFlowRun) -> bool:
+    """Returns whether a run that was refused to start may try again, now or when the hold is released; it may not when
+    its flow run's process leaves, or the flow run has ended."""
     with run.decisions:
-        hold, state = run.hold, run.progress.state
-    if hold is None:
-        return clock.now() if state is not None and state._type is RUNNING else None
-    return clock.now() + LOOK_SECONDS if hold.deadline is None else hold.deadline + PAST_SECONDS
+        state = run.progress.state
+        return run.hold is not None or (state is not None and state._type is RUNNING)
 
 
 def never_resumed(state: State) -> FlowPauseTimeout:
@@ -117,9 +112,15 @@ def never_resumed(state: State) -> FlowPauseTimeout:
 
 
 async def until_it_is_not_held(run: ActiveFlowRun) -> None:
-    """Waits while a flow run is held."""
+    """Waits while a flow run is held: suspends on a loop, blocks in a stepped thread."""
     while (hold := run.hold) is not None and run.stopping is None:
         await hold.released
+
+
+async def until_due(run: ActiveFlowRun, due: float) -> None:
+    """Waits until a task run is due (seconds since the epoch) and its flow run is not held, or that is being ended."""
+    await until_it_is_not_held(run)
+    await clock.current.wait_until(due, run.woken)
 
 
 async def until_it_may_start(run: ActiveFlowRun) -> None:

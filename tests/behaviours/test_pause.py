@@ -366,6 +366,32 @@ def test_what_a_plain_runner_is_to_run_waits_as_well():
     assert parent() == [1, 2, 3]
 
 
+def test_nothing_is_lost_when_a_flow_is_paused_and_resumed_again_and_again(runner: BaseTaskRunner):
+    @task
+    async def passes_later(value: int) -> int:
+        return value
+
+    @flow(task_runner=runner)
+    def parent():
+        run, ended, times = get_run_context().run, threading.Event(), []
+
+        def pauses() -> None:
+            while not ended.is_set():
+                pause_flow_run(flow_run_id=run.id, timeout=LONG_SECONDS)
+                resume_flow_run(run.id)
+                times.append(1)
+
+        helper = in_thread(pauses)
+        values = [future.result() for one in (passes, passes_later) for future in one.map(range(50))]
+        values += [passes(value) for value in range(10)]
+        ended.set()
+        helper.join()
+        assert times
+        return values
+
+    assert parent() == [*range(50), *range(50), *range(10)]
+
+
 def test_a_run_with_a_limited_tag_waits_without_its_slot():
     from core_engine import get_client
 

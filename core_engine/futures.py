@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 from uuid import UUID
 
 from core_engine import ids
+from core_engine.concurrency.waiting import drives_loop
 from core_engine.schemas.states import State
 
 if TYPE_CHECKING:
@@ -126,11 +127,18 @@ class TaskFuture(Generic[R_co]):
 
     def _wait(self, timeout: float | None = None) -> State | None:
         state = self._run_set.committed_state(self._index)
-        if state is None and self._run_set.durably_ended(self._index).wait(timeout):
-            state = self._run_set.recorded_state(self._index)
-        return state
+        if state is not None:
+            return state
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if not self._run_set.ended(self._index).wait(timeout):
+            return None
+        # A thread that waits for the journal commits itself if the writer is not at it: no hop to another thread.
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        return self._run_set.recorded_state(self._index, left)
 
     async def _arrive(self, timeout: float | None = None) -> State | None:
+        if not drives_loop():
+            return self._wait(timeout)
         state = self._run_set.committed_state(self._index)
         if state is None and await self._run_set.durably_ended(self._index).arrive(timeout):
             state = self._run_set.recorded_state(self._index)

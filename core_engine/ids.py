@@ -11,6 +11,7 @@ Inside the engine an id is a plain ``int``; users see ``uuid.UUID``.
 from __future__ import annotations
 
 import os
+import random
 from uuid import UUID
 
 INDEX_BITS = 32
@@ -22,9 +23,13 @@ _PREFIX_MASK = ~((1 << PREFIX_SHIFT) - 1)
 _ORDINAL_MASK = MAX_ORDINAL
 
 
+_random = random.Random(os.urandom(32))
+os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
+
+
 def new_prefix() -> int:
-    """Returns a random 128-bit prefix whose low 52 bits are zero."""
-    return (int.from_bytes(os.urandom(10), "big") >> 4) << PREFIX_SHIFT
+    """Returns a random 128-bit prefix whose low 52 bits are zero. Ids are to be unique, not secret."""
+    return _random.getrandbits(76) << PREFIX_SHIFT
 
 
 def run_number(prefix: int, index: int) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from core_engine import ids
 from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun
 from core_engine.schemas.records import TaskRun, TaskRunGroup
 from core_engine.schemas.states import COMPLETED, FINAL_TYPES
@@ -37,13 +39,25 @@ class PreviousRuns:
         runs = store.read_task_runs(flow_run_id)
         return cls(store.read_task_groups(flow_run_id), {run.id: run for run in runs})
 
-    def origins(self, group: TaskRunGroup) -> list[tuple[TaskRunGroup, int]] | None:
-        """Returns where each run of a new group is recorded; None when none of them has been recorded before."""
-        places = [
-            self._places.get((group.task_key, group.first_index + index), (group, index))
-            for index in range(group.count)
-        ]
-        return places if any(place[0] is not group for place in places) else None
+    def origins(self, group: TaskRunGroup) -> tuple[list[tuple[TaskRunGroup, int]] | None, list[TaskRunGroup]]:
+        """Finds the runs of a group that have been recorded before: a map may have grown since.
+
+        Returns:
+            Where each run is recorded, None when all are new; and the groups by which those that are new are recorded.
+        """
+        places: list[tuple[TaskRunGroup, int]] = []
+        new: list[TaskRunGroup] = []
+        for index in range(group.count):
+            place = self._places.get((group.task_key, group.first_index + index))
+            if place is None:
+                if not new or places[-1][0] is not new[-1]:
+                    new.append(_rest_of(group, index))
+                place = (new[-1], new[-1].count)
+                new[-1].count += 1
+            places.append(place)
+        if len(new) == 1 and new[0].count == group.count:
+            return None, [group]
+        return places, new
 
     def find(self, group: TaskRunGroup, index: int) -> TaskRun | None:
         """Returns the record of a run that was made before, None for a new one."""
@@ -66,7 +80,7 @@ class PreviousRuns:
         run.total_run_time = record.total_run_time
         run.execution = record.execution
         run.reopens = state._type in FINAL_TYPES
-        run.name = record.name
+        run.name = record.name if record.name != group.run_name(index) else None
         return run
 
     def settle_completed(self, run_set: RunSet) -> None:
@@ -80,3 +94,12 @@ class PreviousRuns:
                 record.state._group = group
                 record.state._index = position
                 run_set.settle(index, record.state)
+
+
+def _rest_of(group: TaskRunGroup, first: int) -> TaskRunGroup:
+    """Makes a group, yet without runs, for those of a group that begin at `first`."""
+    rest = copy.copy(group)
+    rest.prefix = ids.new_prefix()
+    rest.first_index = group.first_index + first
+    rest.count = 0
+    return rest

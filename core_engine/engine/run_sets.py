@@ -252,16 +252,15 @@ class RunSet:
         self.add_callback(index, when_ended)
         return latch
 
-    def recorded_state(self, index: int) -> State | None:
-        """Returns the outcome of a run for which ``durably_ended`` is set.
+    def recorded_state(self, index: int, timeout_seconds: float | None = None) -> State | None:
+        """Returns the outcome of a run that has ended, once it is committed; None if the time runs out first.
 
         Raises:
             StoreError: It could not be recorded.
         """
         state = self.states[index]
         assert state is not None
-        self.flow_run.client.journal.wait(state._position)
-        return state
+        return state if self.flow_run.client.journal.wait(state._position, timeout_seconds) else None
 
     def committed_state(self, index: int) -> State | None:
         """Returns the run's outcome if it may be seen: ended and committed."""

@@ -98,7 +98,7 @@ def _stand_in(flow: Flow[..., Any], parent: ActiveFlowRun, inputs: dict[str, Any
         task_inputs=inputs,
     )
     if parent.previous is not None:
-        origins = parent.previous.origins(group)
+        origins, _ = parent.previous.origins(group)
         if origins is not None:
             return parent.previous.activate(parent, *origins[0])
     parent.client.journal.append(TaskRunsCreated(group))

@@ -220,9 +220,9 @@ def create_run_set(
         policy=task.policy,
         task_inputs=task_inputs,
     )
-    origins = None
+    origins, new = None, [group]
     if flow_run.previous is not None:
-        origins = flow_run.previous.origins(group)
+        origins, new = flow_run.previous.origins(group)
     run_set = RunSet(
         flow_run,
         task,
@@ -238,8 +238,8 @@ def create_run_set(
         origins=origins,
     )
     run_set.in_caller = not context.flow.isasync
-    if origins is None or any(origin[0] is group for origin in origins):
-        flow_run.client.journal.append(TaskRunsCreated(group))
+    for made in new:
+        flow_run.client.journal.append(TaskRunsCreated(made))
     with ended_unless_sent(run_set):
         flow_run.opened(run_set)
         _log_created(run_set, logging.INFO if task_key == task.task_key else logging.DEBUG)

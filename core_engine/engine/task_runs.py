@@ -135,7 +135,7 @@ async def orchestrate_task_run(
     if state._type is COMPLETED:
         log_end(run, state)
     while state._type is RUNNING:
-        outcome = await _execute(context, run, task, parameters, interruptible)
+        outcome = await _execute(context, run, task, parameters, result_factory, log_prints)
         state = await propose_task_state(run, outcome, execution=execution)
         if state._type is SCHEDULED:
             log_retry(run, state)
@@ -189,7 +189,8 @@ async def _execute(
     run: ActiveTaskRun,
     task: Task[..., Any],
     parameters: dict[str, Any],
-    interruptible: bool,
+    result_factory: ResultFactory,
+    log_prints: bool,
 ) -> State:
     """Calls the function once, in its context, and returns the state that comes of it."""
     token = TaskRunContext._variable.set(context)
@@ -200,14 +201,14 @@ async def _execute(
                 run.run_set.names[run.position] = run.name
             run.flow_run.client.rename_task_run(run)
         args, kwargs = task.signature.arguments(parameters)
-        if context.log_prints:
+        if log_prints:
             from core_engine.logging.prints import patch_print
 
             with patch_print():
                 value = await _call(run, task, args, kwargs)
         else:
             value = await _call(run, task, args, kwargs)
-        state = return_value_to_state(value, context.result_factory)
+        state = return_value_to_state(value, result_factory)
     except TimedOut as error:
         state = _timed_out_state(run, error, context)
     except TaskRunCancelled:
@@ -215,7 +216,7 @@ async def _execute(
     except Exception as error:
         _log_exception(run, without_engine(error))
         state = exception_to_failed_state(error, "Task run encountered an exception.")
-        state._data = context.result_factory.create_result(error)
+        state._data = result_factory.create_result(error)
     finally:
         run.executed_by(None)
         TaskRunContext._variable.reset(token)

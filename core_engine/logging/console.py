@@ -34,6 +34,8 @@ class ConsoleHandler(logging.Handler):
         self._markup = markup
         # Belongs to the stream beside it; both are touched only under the handler's lock, which emit holds.
         self._painter: Painter | None = None
+        self._asked: TextIO | None = None
+        self._answer = False
         self._painted_stream: TextIO | None = None
 
     @property
@@ -47,7 +49,7 @@ class ConsoleHandler(logging.Handler):
         if stream is None:
             return
         try:
-            if self._markup or (self._colors and stream.isatty()):
+            if self._markup or (self._colors and self._is_terminal(stream)):
                 record = self._painter_for(stream).paint(record)
             stream.write(self.format(record) + "\n")
             stream.flush()
@@ -55,6 +57,12 @@ class ConsoleHandler(logging.Handler):
             raise
         except Exception:
             self.handleError(record)
+
+    def _is_terminal(self, stream: TextIO) -> bool:
+        """Whether lines go to a terminal; the system is asked once per stream."""
+        if self._asked is not stream:
+            self._asked, self._answer = stream, stream.isatty()
+        return self._answer
 
     def _painter_for(self, stream: TextIO) -> Painter:
         if self._painter is None or self._painted_stream is not stream:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from core_engine import clock, flow, task
+from core_engine import clock, flow, runtime, task
 from core_engine.backend import open_backend
 from core_engine.client.embedded import EmbeddedClient
 from core_engine.exceptions import StoreError
@@ -504,3 +504,52 @@ def test_a_subflow_that_crashed_counts_for_a_parent_that_goes_on():
 
     assert state.is_failed()
     assert "1/1" in state.message
+
+
+@pytest.mark.behaviour("D9", "FLOW-RETRY-4", "TASK-CALL-14")
+@pytest.mark.parametrize("lengths", [(3, 5), (0, 2), (5, 3), (2, 4, 6)], ids=str)
+def test_a_map_that_grows_or_shrinks_in_a_retry_of_its_flow_records_each_run_once(lengths):
+    ran = []
+
+    @task
+    def noted(x):
+        ran.append(x)
+        return x
+
+    @flow(retries=len(lengths) - 1)
+    def parent():
+        attempt = runtime.flow_run.run_count
+        values = [future.result() for future in noted.map(range(lengths[attempt - 1]))]
+        if attempt < len(lengths):
+            raise ValueError
+        return values
+
+    state = parent(return_state=True)
+
+    assert state.result() == list(range(lengths[-1]))
+    assert ran == list(range(max(lengths)))
+    runs = read_task_runs(state)
+    assert [(run.name, run.dynamic_key, run.state_type) for run in runs] == [
+        (f"noted-{index}", str(index), "COMPLETED") for index in range(max(lengths))
+    ]
+
+
+@pytest.mark.behaviour("TASK-DEF-5")
+def test_a_run_that_was_not_ready_in_one_attempt_of_its_flow_is_named_in_the_next():
+    @task
+    def fails_once():
+        if runtime.flow_run.run_count == 1:
+            raise ValueError
+
+    @task(task_run_name="named-{x}")
+    def named(x):
+        pass
+
+    @flow(retries=1)
+    def parent():
+        named.submit(fails_once.submit())
+
+    state = parent(return_state=True)
+
+    assert state.is_completed()
+    assert [run.name for run in read_task_runs(state)] == ["fails_once-0", "named-None"]

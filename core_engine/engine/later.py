@@ -104,6 +104,9 @@ async def retrieve_flow_then_begin_flow_run(
 async def _begin(ready: _Ready, client: EmbeddedClient, user_thread: UserThread) -> State:
     with tags(*ready.run.record.tags):
         state = await begin_with_valid_parameters(ready.flow, ready.run, ready.parameters, client, user_thread)
+    if state.is_final():
+        # Whoever schedules it anew needs it to be nobody's.
+        state._position = client.journal.append(FlowRunUpdated(ready.run.id, {"owner": None}))
     await client.journal_committed(state._position)
     if ready.run.fatal is not None:
         raise ready.run.fatal
@@ -140,7 +143,9 @@ async def _claim(id: UUID, client: EmbeddedClient) -> FlowRun:
     """
     await run_blocking(client.store.reconcile, clock.now())
     record = await client.read_flow_run(id)
-    if record.owner is not None and (record.state is None or not record.state.is_final()):
+    if record.state is not None and record.state.is_final():
+        raise Abort(f"Flow run {record.name!r} has ended in state {record.state}. To run it again, schedule it anew.")
+    if record.owner is not None:
         raise Abort(f"Flow run {record.name!r} is being executed by a process, so it is not executed by another.")
     if not await run_blocking(client.store.claim_flow_run, id, client.owner, record.owner):
         raise Abort(f"Flow run {record.name!r} was taken by another process.")

@@ -220,7 +220,19 @@ def test_a_run_is_not_executed_twice(create: Create):
     assert enter_flow_run_engine_from_subprocess(id).is_completed()
     history = flow_history(id)
     assert main([str(id)]) == 0
-    assert flow_history(id)[: len(history)] == history
+    with pytest.raises(Abort, match="has ended"):
+        enter_flow_run_engine_from_subprocess(id)
+    assert flow_history(id) == history
+
+
+@pytest.mark.behaviour("ORCH-14")
+def test_a_run_that_has_ended_is_executed_again_when_it_is_scheduled_anew(create: Create):
+    id = create("adds", x=1)
+    assert enter_flow_run_engine_from_subprocess(id).is_completed()
+    ask(lambda client: client.set_flow_run_state(id, Scheduled()))
+    assert enter_flow_run_engine_from_subprocess(id).is_completed()
+    assert flow_history(id) == ["Scheduled", "Pending", "Running", "Completed"] * 2
+    assert read_flow_run(id).execution == 2
 
 
 def test_a_run_that_a_living_process_has_taken_is_not_executed_by_another(create: Create):

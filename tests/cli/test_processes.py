@@ -90,7 +90,11 @@ def test_a_run_that_waits_in_a_pause_is_resumed_by_another_process(cli: Cli, sta
 
 
 @pytest.mark.behaviour("D2")
-def test_a_run_is_paused_and_resumed_by_another_process(cli: Cli, start: Start, tmp_path: Path) -> None:
+def test_a_run_is_paused_and_resumed_by_another_process(
+    cli: Cli, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody reads the process's lines while it runs; a full pipe would block it.
+    monkeypatch.setenv("CORE_ENGINE_LOGGING_LEVEL", "ERROR")
     end = tmp_path / "end"
     process = start("run", f"{FLOWS}:step_by_step", "-p", f"path={end}", "--quiet")
     run = until(lambda: next((run for run in cli.json("runs") if run["state"]["name"] == "Running"), None))

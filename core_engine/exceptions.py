@@ -212,7 +212,10 @@ class TerminationSignal(Signal):
 
 
 def exception_text(exception: BaseException) -> str:
-    """Returns "Type: text" for an exception, or the type alone where it has no text."""
-    text = str(exception)
+    """Returns "Type: text" for an exception, or the type alone where it has no text, or none that can be had."""
     name = type(exception).__name__
+    try:
+        text = str(exception)
+    except Exception as error:
+        text = f"(its text cannot be shown, because its __str__ raised {type(error).__name__})"
     return f"{name}: {text}" if text else name

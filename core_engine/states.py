@@ -7,10 +7,11 @@ does.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core_engine.exceptions import (
     CancelledRun,
@@ -60,6 +61,9 @@ __all__ = [
     "raise_state_exception",
     "return_value_to_state",
 ]
+
+if TYPE_CHECKING:
+    from core_engine.results import BaseResult, ResultFactory
 
 
 def Scheduled(scheduled_time: datetime | None = None, **fields: Any) -> State:
@@ -386,9 +390,17 @@ async def _raise_in_async_code(state: State) -> None:
 
 
 def exception_to_failed_state(
-    exception: BaseException | None = None, message: str | None = None, **fields: Any
+    exception: BaseException | None = None,
+    message: str | None = None,
+    result_factory: ResultFactory | None = None,
+    **fields: Any,
 ) -> State:
     """Makes the FAILED state of an exception (None: the one being handled).
+
+    Parameters:
+        exception: What was raised.
+        message: What to say before its text; None: nothing.
+        result_factory: Decides where the exception is kept, and may block; None: in the state itself.
 
     Raises:
         ValueError: None is given and none is being handled.
@@ -399,8 +411,22 @@ def exception_to_failed_state(
     if exception is None:
         raise ValueError("There is no active exception to make a state of. Pass one.")
     text = exception_text(exception)
-    fields.setdefault("data", exception)
+    fields.setdefault("data", exception if result_factory is None else _failure_record(exception, result_factory))
     return Failed(message=f"{message} {text}" if message else text, **fields)
+
+
+def _failure_record(exception: BaseException, result_factory: ResultFactory) -> BaseResult[Any]:
+    """Keeps how a run failed by the result policy; in memory where that cannot be done, so that it is not lost."""
+    try:
+        return result_factory.create_result(exception)
+    except Exception as error:
+        from core_engine.results.records import UnpersistedResult
+
+        logging.getLogger("core_engine.engine").warning(
+            "%s: the exception of a failed run could not be persisted, and is held in memory only.",
+            exception_text(error),
+        )
+        return UnpersistedResult(exception)
 
 
 def exception_to_crashed_state(exception: BaseException, **fields: Any) -> State:

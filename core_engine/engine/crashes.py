@@ -45,10 +45,11 @@ def crash_task_run(run: ActiveTaskRun, error: BaseException) -> State:
     """Records a task run as Crashed, unless it has ended; logs it. Returns the state that it is in then."""
     from core_engine.engine.proposals import decide_task
     from core_engine.engine.run_logs import logger_of_task_run
+    from core_engine.engine.tracebacks import without_engine
 
     if run.state._type in FINAL_TYPES:
         return run.state
-    state = exception_to_crashed_state(error)
+    state = exception_to_crashed_state(without_engine(error))
     # A journal that has failed tells so whoever waits for the outcome.
     with contextlib.suppress(StoreError):
         decide_task(run, state, force=True, execution=run.execution)
@@ -131,5 +132,6 @@ async def crash_flow_run(run: ActiveFlowRun, error: BaseException) -> None:
     logger.debug("Crash details:", exc_info=error)
     recorded = run.progress.state
     assert recorded is not None
-    await run_flow_hooks(run, recorded)
+    if recorded is state:  # else it had ended before, and its hooks were called then
+        await run_flow_hooks(run, recorded)
     run.client.journal.wait(recorded._position, timeout_seconds=run.client.grace_seconds)

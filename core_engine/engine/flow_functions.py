@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.interrupts import Interrupt, call_interruptibly, current_section
@@ -72,7 +73,9 @@ def _call_sync(flow: Flow[..., Any], run: ActiveFlowRun, args: Any, kwargs: Any)
     run.executing = section
     alarm = None if flow.timeout_seconds is None else _Alarm(run, flow.timeout_seconds)
     try:
-        return call_interruptibly(section, run, flow.fn, args, kwargs)
+        value = call_interruptibly(section, run, flow.fn, args, kwargs)
+        # A generator's body may start task runs, which are waited for before the run ends.
+        return value if type(value) is not GeneratorType else call_interruptibly(section, run, list, (value,), {})
     except FlowExpired:
         raise FlowTimedOut(_limit(run)) from None
     except TimeoutError:

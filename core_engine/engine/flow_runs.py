@@ -198,8 +198,8 @@ async def begin_flow_run(
                     flow.task_runner,
                 )
                 run.session = RunnerSession(flow.task_runner, logger)
-                await run.session.start()
                 try:
+                    await run.session.start()
                     partial = {
                         "flow": flow,
                         "client": client,
@@ -273,6 +273,7 @@ async def orchestrate_flow_run(
         except UpstreamTaskError as error:
             state = State(PENDING, name="NotReady", message=str(error))
             return await propose_flow_state(run, state, force=True)
+    outcome: State | None = None
     state = await propose_flow_state(run, State(RUNNING))
     while state._type is RUNNING:
         if run.attempt > 1 or run.goes_on:
@@ -283,15 +284,25 @@ async def orchestrate_flow_run(
         if outcome is run.progress.state:
             return outcome  # paused: the function was left because something in it could not start
         if run.cancelling:
-            await run_flow_hooks(run, State(CANCELLING))
+            break
         state = await propose_flow_state(run, outcome)
-        if state._type in FINAL_TYPES or state._type is CANCELLING:
+        if state._type in FINAL_TYPES or state is outcome:
             await run_flow_hooks(run, state)
         elif state._type not in (RUNNING, PAUSED, CANCELLING):
             state = await propose_flow_state(run, State(RUNNING))
-    if run.cancelling and state._type is CANCELLING:
-        state = await propose_flow_state(run, cancelled_state())
+    if run.cancelling or (state._type is CANCELLING and state is not outcome):
+        return await _end_as_cancelled(run)
     return state
+
+
+async def _end_as_cancelled(run: ActiveFlowRun) -> State:
+    """Calls the hooks of the cancellation, and ends the run, unless it ended before it could be cancelled."""
+    state = run.progress.state
+    assert state is not None
+    if state._type in FINAL_TYPES:
+        return state
+    await run_flow_hooks(run, state if state._type is CANCELLING else State(CANCELLING))
+    return await propose_flow_state(run, cancelled_state())
 
 
 async def _execute(
@@ -312,6 +323,9 @@ async def _execute(
                 _name_once(flow, run, parameters, context)
                 logger.debug("Executing flow %r for flow run %r...", flow.name, run.record.name)
                 value = await call_flow_function(flow, run, parameters, user_thread)
+            except BaseException as error:
+                await _end_task_runs_of_crash(run, error)
+                raise
             finally:
                 await run.end_attempt()
                 _raise_fatal(run)
@@ -325,13 +339,21 @@ async def _execute(
         if paused is not None:
             return paused
         logger.error("Encountered exception during execution:", exc_info=without_engine(error))
-        state = exception_to_failed_state(error, "Flow run encountered an exception.")
-        state._data = await run_blocking(factory.create_result, error)
-        return state
+        return await run_blocking(exception_to_failed_state, error, "Flow run encountered an exception.", factory)
     except BaseException as error:
         if run.cancelling and not isinstance(error, (Abort, Pause)):
             return cancelled_state()
         raise
+
+
+async def _end_task_runs_of_crash(run: ActiveFlowRun, error: BaseException) -> None:
+    """Ends the task runs of a flow that is being interrupted, so that nobody waits for what has not begun."""
+    from core_engine.engine.cancellation import end_task_runs
+
+    if run.cancelling or isinstance(error, (Exception, Abort, Pause)):
+        return
+    run.stop(error)
+    await end_task_runs(run)
 
 
 def _raise_stopping(run: ActiveFlowRun) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import drives_loop, run_blocking
+from core_engine.definitions import is_async
 from core_engine.logging import flow_run_logger, task_run_logger
 from core_engine.schemas.states import CANCELLING, COMPLETED, CRASHED, FAILED, State
 
@@ -61,11 +63,8 @@ async def _run_hook(hook: Callable[..., Any], logger: RunLogger, state: State, a
     name = getattr(hook, "__name__", type(hook).__name__)
     logger.info("Running hook %r in response to entering state %r", name, state.name)
     try:
-        if inspect.iscoroutinefunction(hook):
-            if drives_loop():
-                await hook(**arguments)
-            else:
-                asyncio.run(hook(**arguments))
+        if is_async(hook):
+            await _run_async(hook(**arguments))
         else:
             await run_blocking(lambda: hook(**arguments))
     except Exception as error:
@@ -78,6 +77,16 @@ async def _run_hook(hook: Callable[..., Any], logger: RunLogger, state: State, a
         logger.exception("The hook %r raised; the run's state %r stands", name, state.name)
     else:
         logger.info("Hook %r finished", name)
+
+
+async def _run_async(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Awaits a hook: on the loop that drives this, else on one of its own, in a thread that runs no other."""
+    if drives_loop():
+        await coroutine
+    elif asyncio._get_running_loop() is None:
+        asyncio.run(coroutine)
+    else:
+        service_threads.submit(asyncio.run, coroutine).wait_result()
 
 
 def _fits(hook: Callable[..., Any], arguments: dict[str, Any]) -> bool:

@@ -39,7 +39,6 @@ class RunnerSession:
         self._ended: Outcome[None] | None = None
         # Keeps two calls at once from starting two local runners.
         self._lock = threading.Lock()
-        self._local_asked_for = False
         self._local_started: Outcome[BaseTaskRunner] = Outcome()
         self._local: RunnerSession | None = None
         self._async_calls: AsyncCalls | None = None
@@ -66,13 +65,15 @@ class RunnerSession:
 
     async def stop(self) -> None:
         """Stops the runner and what was started beside it; waits until it has stopped."""
-        if self._local is not None:
-            await self._local.stop()
-        if self._async_calls is not None:
-            await run_blocking(self._async_calls.stop)
-        self._stop.set()
-        if self._ended is not None:
-            await self._ended.arrive_result()
+        try:
+            if self._local is not None:
+                await self._local.stop()
+            if self._async_calls is not None:
+                await run_blocking(self._async_calls.stop)
+        finally:
+            self._stop.set()
+            if self._ended is not None:
+                await self._ended.arrive_result()
 
     def async_calls(self) -> AsyncCalls:
         """Returns the loop for async tasks of a runner that brings none of its own."""
@@ -86,14 +87,29 @@ class RunnerSession:
         if self.runner.shares_memory:
             return self.runner
         with self._lock:
-            starts, self._local_asked_for = not self._local_asked_for, True
+            started, starts = self._local_started, self._local is None
+            if starts:
+                self._local = self._new_local()
         if starts:
-            await self._start_local()
-        return await self._local_started.arrive_result()
+            await self._start_local(started)
+        await started
+        return started.peek()
 
-    async def _start_local(self) -> None:
+    def _new_local(self) -> RunnerSession:
         from core_engine.task_runners import get_task_runner
 
-        self._local = local = RunnerSession(get_task_runner("concurrent")(), self._logger)
-        await local.start()
-        self._local_started.give(local.runner)
+        return RunnerSession(get_task_runner("concurrent")(), self._logger)
+
+    async def _start_local(self, started: Outcome[BaseTaskRunner]) -> None:
+        """Starts the local runner; where that fails, those who wait for it are told, and the next who asks tries."""
+        local = self._local
+        assert local is not None
+        try:
+            await local.start()
+        except BaseException as error:
+            with self._lock:
+                self._local_started, self._local = Outcome(), None
+            started.fail(error)
+            await local.stop()
+            raise
+        started.give(local.runner)

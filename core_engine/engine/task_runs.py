@@ -7,6 +7,7 @@ modules of their own: inputs, caching, run_names, timeouts, hooks, crashes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.interrupts import call_interruptibly, current_section
@@ -26,7 +27,6 @@ from core_engine.exceptions import Abort, Pause, UpstreamTaskError
 from core_engine.schemas.states import (
     CANCELLED,
     COMPLETED,
-    FAILED,
     FINAL_TYPES,
     PAUSED,
     PENDING,
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from core_engine.results import ResultFactory
     from core_engine.settings import SettingsContext
     from core_engine.tasks import Task
+
+RAISED = "Task run encountered an exception."
 
 
 async def begin_task_run(
@@ -132,8 +134,8 @@ async def orchestrate_task_run(
         context, cached, proposed = await _prepare(run, task, client, parameters, result_factory, log_prints)
     state = await propose_task_state(run, proposed, cached=cached, execution=None if opens_execution else run.execution)
     execution = run.execution
-    if state._type is COMPLETED:
-        log_end(run, state)
+    if state._type is not RUNNING:
+        return await _not_started(run, task, state, is_own=state is proposed)
     while state._type is RUNNING:
         outcome = await _execute(context, run, task, parameters, result_factory, log_prints)
         state = await propose_task_state(run, outcome, execution=execution)
@@ -155,6 +157,15 @@ async def orchestrate_task_run(
     return state
 
 
+async def _not_started(run: ActiveTaskRun, task: Task[..., Any], state: State, is_own: bool) -> State:
+    """A run did not become Running: it has ended, is given a stored state, or (`is_own`) failed over its cache key."""
+    if is_own or state._type is COMPLETED:
+        log_end(run, state)
+    if is_own:
+        await run_task_hooks(run, task, state)
+    return state
+
+
 async def _not_ready(run: ActiveTaskRun, error: UpstreamTaskError) -> State:
     """An upstream did not complete: the run stays where it is and says which."""
     state = make_state(PENDING, 0.0, None, 0, 0, name="NotReady", message=str(error))
@@ -171,12 +182,20 @@ async def _prepare(
     result_factory: ResultFactory,
     log_prints: bool,
 ) -> tuple[TaskRunContext, State | None, State]:
-    """What only some tasks need before they run: a cache key, and what is stored under it."""
+    """What only some tasks need before they run: a cache key, and what is stored under it.
+
+    Returns:
+        The run's context; the state that is stored, None if there is none; and the state to propose.
+    """
     context = TaskRunContext.of(run, task, client, parameters, result_factory, log_prints)
     proposed = make_state(RUNNING, 0.0, None, 0, 0)
     if task.cache_key_fn is None:
         return context, None, proposed
-    run.cache_key = cache_key_of(context, parameters)
+    try:
+        run.cache_key = cache_key_of(context, parameters)
+    except Exception as error:
+        _log_exception(run, without_engine(error))
+        return context, None, exception_to_failed_state(error, "The cache key could not be made.", result_factory)
     if run.cache_key is None:
         return context, None, proposed
     refresh = run.group.policy.refresh_cache
@@ -215,8 +234,7 @@ async def _execute(
         return State(CANCELLED, message="The task run was cancelled while it ran.")
     except Exception as error:
         _log_exception(run, without_engine(error))
-        state = exception_to_failed_state(error, "Task run encountered an exception.")
-        state._data = result_factory.create_result(error)
+        state = exception_to_failed_state(error, RAISED, result_factory)
     finally:
         run.executed_by(None)
         TaskRunContext._variable.reset(token)
@@ -236,18 +254,22 @@ async def _call(run: ActiveTaskRun, task: Task[..., Any], args: Any, kwargs: Any
         return call_in_time(call, task.timeout_seconds)
     section = current_section()
     run.executed_by(section)
-    return call_interruptibly(section, run, task.fn, args, kwargs)
+    value = call_interruptibly(section, run, task.fn, args, kwargs)
+    # A generator's body is the user's code as well: it runs here, where it can be interrupted and its prints caught.
+    return value if type(value) is not GeneratorType else call_interruptibly(section, run, list, (value,), {})
 
 
 def _timed_out_state(run: ActiveTaskRun, error: TimedOut, context: TaskRunContext) -> State:
     logger = logger_of_task_run(run)
-    message = f"Task run exceeded its timeout of {error.timeout_seconds} seconds."
+    exceeded = TimeoutError(f"Task run exceeded its timeout of {error.timeout_seconds} seconds.")
+    message = str(exceeded)
     if error.abandoned:
         logger.warning("%s Its code cannot be interrupted; it is left behind, and its value will be dropped.", message)
     else:
         logger.error(message)
-    data = context.result_factory.create_result(TimeoutError(message))
-    return State(FAILED, name="TimedOut", message=message, data=data)
+    state = exception_to_failed_state(exceeded, result_factory=context.result_factory, name="TimedOut")
+    state._message = message
+    return state
 
 
 def _log_exception(run: ActiveTaskRun, error: Exception) -> None:

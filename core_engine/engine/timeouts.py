@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
+from types import GeneratorType
 from typing import Any
 
 from core_engine.concurrency.interrupts import Interrupt, Section, call_interruptibly, current_section
@@ -43,7 +44,11 @@ class TimedCall:
 
     def run(self) -> None:
         self.section = section = current_section()
-        self.outcome.run(call_interruptibly, section, self, self._function, self._args, self._kwargs)
+        self.outcome.run(self._call, section)
+
+    def _call(self, section: Section) -> Any:
+        value = call_interruptibly(section, self, self._function, self._args, self._kwargs)
+        return value if type(value) is not GeneratorType else call_interruptibly(section, self, list, (value,), {})
 
     def interrupt(self, call: object, exception: type[Interrupt]) -> bool:
         """Interrupts the call if it has not ended; returns whether it has not."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from types import FrameType
 from typing import TypeVar
 
 from core_engine.concurrency.interrupts import is_engine_frame
@@ -14,7 +16,15 @@ def without_engine(error: E) -> E:
 
     One that the engine itself raised, and that came to no user code, keeps its frames.
     """
+    above: list[FrameType] = []
     trace = error.__traceback__
     while trace is not None and is_engine_frame(trace.tb_frame):
+        above.append(trace.tb_frame)
         trace = trace.tb_next
-    return error if trace is None else error.with_traceback(trace)
+    if trace is None:
+        return error
+    for frame in above:
+        # The user's frames lead back to these, and these to all runs of a map and their inputs.
+        with contextlib.suppress(RuntimeError):  # one that still runs
+            frame.clear()
+    return error.with_traceback(trace)

@@ -15,7 +15,7 @@ import pytest
 
 from core_engine import flow, task
 from core_engine.exceptions import Abort, CrashedRun, Pause, TerminationSignal
-from core_engine.task_runners import BaseTaskRunner
+from core_engine.task_runners import BaseTaskRunner, ConcurrentTaskRunner
 from tests.behaviours.conftest import LogRecords
 from tests.behaviours.helpers import PATIENCE, read_flow_run, read_flow_runs, read_task_runs
 
@@ -277,3 +277,46 @@ def test_an_interrupt_in_a_task_nobody_looked_at_is_recorded_and_raised_at_the_e
 def test_internal_signals_are_not_swallowed_by_except_exception(kind: type[BaseException]):
     assert issubclass(kind, BaseException)
     assert not issubclass(kind, Exception)
+
+
+@pytest.mark.behaviour("D25")
+@pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_flow_waits_neither_for_its_task_runs_nor_starts_more(exception: type[BaseException]):
+    started = threading.Event()
+    begun = []
+
+    @task
+    def runs_on(number: int):
+        begun.append(number)
+        started.set()
+        while True:
+            pass
+
+    @flow(task_runner=ConcurrentTaskRunner(max_workers=1))
+    def parent():
+        runs_on.map(range(10))
+        assert started.wait(PATIENCE)
+        raise exception
+
+    with pytest.raises(exception):
+        parent()
+
+    (run,) = read_flow_runs()
+    assert begun == [0]
+    assert {child.state_type.value for child in read_task_runs(run.id)} == {"CRASHED"}
+
+
+@pytest.mark.behaviour("D25")
+def test_a_task_that_is_called_is_interrupted_with_its_flow():
+    @task
+    def runs_on():
+        os.kill(os.getpid(), signal.SIGINT)
+        while True:
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        flow(lambda: runs_on())()
+
+    (run,) = read_flow_runs()
+    assert run.state_type == "CRASHED"
+    assert [child.state_type for child in read_task_runs(run.id)] == ["CRASHED"]

@@ -15,6 +15,8 @@ import pytest
 from core_engine import clock, flow, runtime, task
 from core_engine.backend import open_backend
 from core_engine.client.embedded import EmbeddedClient
+from core_engine.engine.active import active_flow_runs
+from core_engine.engine.cancellation import FlowRunCancelled, cancel_flow_run
 from core_engine.exceptions import StoreError
 from core_engine.logging.records import LogEntry
 from core_engine.task_runners import TaskConcurrencyType
@@ -24,6 +26,7 @@ from runners.sequential import SequentialTaskRunner
 from tests.behaviours.helpers import (
     PATIENCE,
     ask,
+    block,
     read_flow_runs,
     read_states,
     read_task_runs,
@@ -553,3 +556,131 @@ def test_a_run_that_was_not_ready_in_one_attempt_of_its_flow_is_named_in_the_nex
 
     assert state.is_completed()
     assert [run.name for run in read_task_runs(state)] == ["fails_once-0", "named-None"]
+
+
+class SlowTaskRunner(ConcurrentTaskRunner):
+    """Says when its start begins and when it was torn down, and waits in between until it may go on."""
+
+    starting, may_start, torn_down = (threading.Event() for _ in range(3))
+
+    async def _start(self, exit_stack):
+        for event in (self.starting, self.may_start, self.torn_down):
+            event.clear()
+        exit_stack.callback(self.torn_down.set)
+        self.starting.set()
+        await until_set(self.may_start)
+        await super()._start(exit_stack)
+
+
+@pytest.mark.behaviour("I8", "RUN-13")
+@pytest.mark.anyio
+async def test_a_runner_whose_flow_is_interrupted_while_it_starts_is_stopped():
+    @flow(task_runner=SlowTaskRunner())
+    async def parent():
+        pytest.fail("The function ran")
+
+    SlowTaskRunner.starting.clear()
+    call = asyncio.ensure_future(parent())
+    await until_set(SlowTaskRunner.starting)
+    call.cancel()
+    await asyncio.sleep(0)
+    SlowTaskRunner.may_start.set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert SlowTaskRunner.torn_down.is_set()
+
+
+def cancel_active(flow_name):
+    (run,) = [run for run in active_flow_runs() if run.flow.name == flow_name]
+    cancel_flow_run(run)
+
+
+@pytest.mark.behaviour("D2", "FLOW-HOOK-6")
+@pytest.mark.anyio
+async def test_a_flow_run_that_is_cancelled_while_its_runner_starts_never_begins(hook_calls):
+    @flow(task_runner=SlowTaskRunner(), on_cancellation=[hook_calls.note])
+    async def parent():
+        pytest.fail("The function ran")
+
+    SlowTaskRunner.starting.clear()
+    call = asyncio.ensure_future(parent(return_state=True))
+    await until_set(SlowTaskRunner.starting)
+    cancel_active("parent")
+    SlowTaskRunner.may_start.set()
+
+    assert (await call).is_cancelled()
+    assert hook_calls.state_names == ["Cancelling"]
+
+
+@pytest.mark.behaviour("FLOW-HOOK-6", "ORCH-20")
+@pytest.mark.parametrize("ending", ["returns", "raises"])
+def test_a_cancellation_calls_its_hooks_once_however_the_function_ends(hook_calls, ending):
+    @flow(on_cancellation=[hook_calls.note], on_completion=[hook_calls.note], on_failure=[hook_calls.note])
+    def parent():
+        try:
+            cancel_active("parent")
+            block()
+        except FlowRunCancelled:
+            if ending == "raises":
+                raise ValueError from None
+
+    assert parent(return_state=True).is_cancelled()
+    assert hook_calls.state_names == ["Cancelling"]
+
+
+class HookCalls:
+    """Remembers the states with which a hook was called."""
+
+    def __init__(self):
+        self.state_names = []
+
+    def note(self, flow, flow_run, state):
+        self.state_names.append(state.name)
+
+
+@pytest.fixture
+def hook_calls():
+    return HookCalls()
+
+
+@pytest.mark.behaviour("FLOW-HOOK-1", "I9")
+def test_a_runner_that_cannot_be_stopped_does_not_call_the_hooks_of_the_flow_again(hook_calls):
+    class CannotStop(ConcurrentTaskRunner):
+        async def _start(self, exit_stack):
+            await super()._start(exit_stack)
+            exit_stack.push_async_callback(self.refuse)
+
+        async def refuse(self):
+            raise OSError("the cluster does not answer")
+
+    @flow(task_runner=CannotStop(), on_completion=[hook_calls.note], on_crashed=[hook_calls.note])
+    def parent():
+        return "ended"
+
+    with pytest.raises(OSError, match="does not answer"):
+        parent()
+
+    assert hook_calls.state_names == ["Completed"]
+    assert read_flow_runs()[0].state_type == "COMPLETED"
+
+
+@pytest.mark.behaviour("D18")
+def test_a_plain_call_after_one_that_found_no_local_runner_tries_again(monkeypatch):
+    start = ConcurrentTaskRunner._start
+    failures = [OSError("no more threads")]
+
+    async def fails_once(runner, exit_stack):
+        if failures:
+            raise failures.pop()
+        await start(runner, exit_stack)
+
+    monkeypatch.setattr(ConcurrentTaskRunner, "_start", fails_once)
+
+    @flow(task_runner=FourMembersTaskRunner())
+    def parent():
+        same = refused.with_options(name="same")
+        with pytest.raises(OSError, match="no more threads"):
+            same(1)
+        return same(2)
+
+    assert parent() == 2

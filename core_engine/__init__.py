@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from core_engine.annotations import allow_failure, quote, unmapped
     from core_engine.client.embedded import get_client
     from core_engine.context import tags
+    from core_engine.engine.pauses import pause_flow_run, resume_flow_run
     from core_engine.flows import Flow, flow
     from core_engine.futures import TaskFuture, as_completed
     from core_engine.logging import get_run_logger
@@ -42,7 +43,9 @@ __all__ = [
     "flow",
     "get_client",
     "get_run_logger",
+    "pause_flow_run",
     "quote",
+    "resume_flow_run",
     "runtime",
     "tags",
     "task",
@@ -62,7 +65,9 @@ _HOMES = {
     "flow": "flows",
     "get_client": "client.embedded",
     "get_run_logger": "logging.run_loggers",
+    "pause_flow_run": "engine.pauses",
     "quote": "annotations",
+    "resume_flow_run": "engine.pauses",
     "tags": "context",
     "task": "tasks",
     "task_input_hash": "tasks",

@@ -97,7 +97,11 @@ class UnfinishedRun(CoreEngineError):
 
 
 class PausedRun(CoreEngineError):
-    """A result was asked of a run that is paused."""
+    """A result was asked of a run that is paused. ``state`` is the paused state, None where it is not known."""
+
+    def __init__(self, *args: object, state: State | None = None) -> None:
+        super().__init__(*args)
+        self.state = state
 
 
 class UpstreamTaskError(CoreEngineError):

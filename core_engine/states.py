@@ -248,7 +248,7 @@ def _is_record(data: object) -> bool:
 
 def _check_readable(state: State) -> None:
     if state._type is PAUSED:
-        raise PausedRun("The run is paused, so no result is available. Resume it first.")
+        raise PausedRun("The run is paused, so no result is available. Resume it first.", state=state)
     if state._type not in FINAL_TYPES:
         raise _unfinished(state)
 

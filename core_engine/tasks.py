@@ -25,6 +25,7 @@ from core_engine.map_options import MapOptions
 from core_engine.schemas.records import TaskPolicy
 from core_engine.task_methods import TaskMethods
 from core_engine.utilities.callables import CallSignature, callable_name
+from core_engine.utilities.importing import lasting_module_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -325,7 +326,7 @@ def _docstring(fn: Any) -> str | None:
 
 def _task_key(fn: Any) -> str:
     named = fn if hasattr(fn, "__qualname__") else type(fn)
-    return f"{named.__module__}.{named.__qualname__}"
+    return f"{lasting_module_name(named.__module__)}.{named.__qualname__}"
 
 
 @overload

@@ -243,4 +243,15 @@ TABLES = (
     )
     """,
     "CREATE INDEX request_by_flow_run ON request (flow_run_id)",
+    """
+    CREATE TABLE deployment (
+        id BLOB NOT NULL PRIMARY KEY,
+        name TEXT NOT NULL,
+        flow_name TEXT NOT NULL,
+        entrypoint TEXT NOT NULL,
+        parameters TEXT NOT NULL,
+        created REAL
+    )
+    """,
+    "CREATE UNIQUE INDEX deployment_by_name ON deployment (name)",
 )

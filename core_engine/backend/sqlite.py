@@ -13,6 +13,7 @@ from uuid import UUID
 
 from core_engine.backend import (
     cache_reads,
+    deployments,
     events,
     flow_reads,
     history,
@@ -45,7 +46,7 @@ from core_engine.backend.store import (
 )
 from core_engine.backend.writes import BatchWriter
 from core_engine.orchestration.facts import SlotAnswer
-from core_engine.schemas.records import Event, FlowRun, TaskRun, TaskRunGroup
+from core_engine.schemas.records import Deployment, Event, FlowRun, TaskRun, TaskRunGroup
 from core_engine.schemas.states import State, StateType
 
 
@@ -241,6 +242,24 @@ class SqliteStore:
     def is_request_open(self, id: int) -> bool:
         with self._pool.reading() as db:
             return requests.is_open(db, id)
+
+    # Any thread: runs created for later.
+
+    def write_deployment(self, deployment: Deployment) -> UUID:
+        with self._controlling() as db:
+            return deployments.write_deployment(db, deployment)
+
+    def read_deployment(self, id: UUID) -> Deployment | None:
+        with self._pool.reading() as db:
+            return deployments.read_deployment(db, id)
+
+    def read_deployments(self, name: str | None = None) -> list[Deployment]:
+        with self._pool.reading() as db:
+            return deployments.read_deployments(db, name)
+
+    def claim_flow_run(self, id: UUID, owner: str, expected_owner: str | None) -> bool:
+        with self._controlling() as db:
+            return deployments.claim_flow_run(db, id, owner, expected_owner)
 
     def data_version(self) -> int:
         # Numbers of different connections have nothing to do with each other: always this one is asked.

@@ -11,7 +11,7 @@ from uuid import UUID
 from core_engine.backend.entries import Entry
 from core_engine.logging.records import LogEntry
 from core_engine.orchestration.facts import SlotAnswer
-from core_engine.schemas.records import Event, FlowRun, TaskRun, TaskRunGroup
+from core_engine.schemas.records import Deployment, Event, FlowRun, TaskRun, TaskRunGroup
 from core_engine.schemas.states import State, StateType
 
 Order = Literal["asc", "desc"]
@@ -251,6 +251,29 @@ class Store(Protocol):
 
     def is_request_open(self, id: int) -> bool:
         """Returns whether nobody has finished the request yet."""
+
+    # Runs created for later.
+
+    def write_deployment(self, deployment: Deployment) -> UUID:
+        """Keeps a deployment, in place of the one of that name if there is one, whose id it takes; returns its id."""
+
+    def read_deployment(self, id: UUID) -> Deployment | None:
+        """Returns a deployment, or None."""
+
+    def read_deployments(self, name: str | None = None) -> list[Deployment]:
+        """Returns the deployments by name; of that name if one is given."""
+
+    def claim_flow_run(self, id: UUID, owner: str, expected_owner: str | None) -> bool:
+        """Makes a process the owner of a flow run. Of several that try at once one succeeds.
+
+        Parameters:
+            id: The flow run.
+            owner: The lease of the process.
+            expected_owner: Who was read to be its owner; None: nobody. If that has changed nothing is done.
+
+        Returns:
+            Whether the flow run belongs to `owner` now.
+        """
 
     def data_version(self) -> int:
         """Returns a number that changes when any process has committed something. Costs a few microseconds."""

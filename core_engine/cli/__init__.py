@@ -6,6 +6,8 @@
     show.py          one run: its states, its task runs, its times
     logs.py          what a run logged
     cancel.py        ask the process that executes a run to cancel it
+    pause.py         have nothing new start in a run; resume.py: have it go on
+    deploy.py        name a flow, for runs that are created for later; run_later.py: create one
     page.py          one run as an HTML page
     settings.py      what is configured and where it comes from (profile_file.py)
     database.py      where the database is, and its care

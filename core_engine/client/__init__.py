@@ -1,6 +1,7 @@
 """The engine's, and the users', view of what is recorded.
 
 - ``embedded``  the client of a process that works on the database itself
+- ``later``     deployments and the runs that are created from them
 - ``filters``   by what runs and log lines can be asked for
 """
 

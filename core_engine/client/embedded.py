@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from uuid import UUID
 
 from core_engine import clock
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from core_engine.client.filters import FlowRunFilters, LogFilters, TaskRunFilters
     from core_engine.engine.active import ActiveTaskRun
     from core_engine.orchestration.facts import SlotAnswer
-    from core_engine.schemas.records import Event, FlowRun, TaskRun
+    from core_engine.schemas.records import Deployment, Event, FlowRun, TaskRun
     from core_engine.schemas.states import State
 
 T = TypeVar("T")
@@ -162,6 +162,80 @@ class EmbeddedClient:
         """
         await self.read_flow_run(flow_run_id)
         await run_blocking(self.store.write_request, "cancel", flow_run_id, {})
+
+    async def create_deployment(
+        self, name: str, flow_name: str, entrypoint: str, parameters: dict[str, Any] | None = None
+    ) -> UUID:
+        """Keeps a deployment: a flow that any process can load and run. One of the same name is replaced.
+
+        Parameters:
+            name: Unique among deployments.
+            flow_name: Name of the flow.
+            entrypoint: ``path/to/file.py:flow`` (made absolute) or ``package.module:flow``.
+            parameters: Of each run that is not given others; None: none.
+
+        Returns:
+            The deployment's id.
+
+        Raises:
+            ValueError: A parameter is a secret by its name, or cannot be stored as JSON.
+        """
+        from core_engine.client.later import new_deployment
+
+        deployment = new_deployment(name, flow_name, entrypoint, parameters or {})
+        return await run_blocking(self.store.write_deployment, deployment)
+
+    async def read_deployment(self, deployment_id: UUID) -> Deployment:
+        """Returns a deployment.
+
+        Raises:
+            ObjectNotFound: There is none of this id.
+        """
+        return _found(await run_blocking(self.store.read_deployment, deployment_id), "deployment", deployment_id)
+
+    async def read_deployment_by_name(self, name: str) -> Deployment:
+        """Returns the deployment of a name.
+
+        Raises:
+            ObjectNotFound: There is none.
+        """
+        found = await run_blocking(self.store.read_deployments, name)
+        if not found:
+            raise ObjectNotFound(f"There is no deployment named {name!r}. `core-engine deploy` makes one.")
+        return found[0]
+
+    async def read_deployments(self) -> list[Deployment]:
+        """Returns all deployments, by name."""
+        return await run_blocking(self.store.read_deployments)
+
+    async def create_flow_run_from_deployment(
+        self,
+        deployment_id: UUID,
+        *,
+        parameters: dict[str, Any] | None = None,
+        state: State | None = None,
+        name: str | None = None,
+        tags: Iterable[str] = (),
+    ) -> FlowRun:
+        """Creates a flow run for later: another process executes it, by ``python -m core_engine.engine <id>``.
+
+        Parameters:
+            deployment_id: Says which flow.
+            parameters: Beside, and before, those of the deployment; None: none. They are validated when the run begins.
+            state: Its first state; None: Scheduled, due now.
+            name: None: two random words.
+            tags: Tags of the run and of its task runs.
+
+        Raises:
+            ObjectNotFound: There is no such deployment.
+            ValueError: A parameter is a secret by its name, or cannot be stored as JSON.
+        """
+        from core_engine.client.later import new_scheduled_run
+
+        deployment = await self.read_deployment(deployment_id)
+        entry = new_scheduled_run(deployment, parameters or {}, state, name, tags)
+        await self.journal_committed(self.journal.append(entry))
+        return entry.flow_run
 
     async def create_concurrency_limit(self, tag: str, concurrency_limit: int) -> None:
         """Limits how many task runs with `tag` run at once, over all processes."""

@@ -3,6 +3,7 @@
 The main path, in the order in which a call takes it:
 
 - ``flow_calls``   a flow is called: which thread, root or subflow          - ``subflows``
+- ``later``        or it was created for later, and is executed now (``__main__``)
 - ``flow_runs``    created, begun, orchestrated                             - ``flow_functions``, ``outcomes``
 - ``task_calls``   a task is called, submitted (``maps``: mapped)           - ``inputs``
 - ``run_sets``     the runs of one call, submit or map                      - ``active``: runs of this process
@@ -10,6 +11,7 @@ The main path, in the order in which a call takes it:
 - ``task_runs``    executed: through its states                             - ``caching``, ``timeouts``, ``run_names``
 - ``proposals``    facts, the pure rules' decision, the journal             - ``outside``
 - ``hooks``, ``crashes``, ``cancellation``, ``signals``, ``requests``       what may happen beside it
+- ``pauses``, ``holds``                                                     - and in between
 - ``progress``, ``previous``, ``loading``, ``stored_parameters``, ``reachable``
 - ``runner_import``, ``tracebacks``, ``main_guard``, ``run_logs``, ``failure_policy``
 """
@@ -23,6 +25,8 @@ _HOMES = {
     "enter_flow_run_engine_from_flow_call": "flow_calls",
     "create_then_begin_flow_run": "flow_runs",
     "begin_flow_run": "flow_runs",
+    "enter_flow_run_engine_from_subprocess": "later",
+    "retrieve_flow_then_begin_flow_run": "later",
     "orchestrate_flow_run": "flow_runs",
     "create_and_begin_subflow_run": "subflows",
     "enter_task_run_engine": "task_calls",
@@ -37,6 +41,8 @@ _HOMES = {
     "link_state_to_result": "inputs",
     "get_state_for_result": "inputs",
     "propose_state": "proposals",
+    "pause_flow_run": "pauses",
+    "resume_flow_run": "pauses",
     "report_flow_run_crashes": "crashes",
     "report_task_run_crashes": "crashes",
     "check_api_reachable": "reachable",

@@ -18,6 +18,7 @@ from core_engine.schemas.states import COMPLETED, State
 
 if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
+    from core_engine.engine.holds import Hold
     from core_engine.engine.previous import PreviousRuns
     from core_engine.engine.run_sets import RunSet, RunSetSummary
     from core_engine.engine.runners import RunnerSession
@@ -168,6 +169,8 @@ class ActiveFlowRun:
     Any thread that runs the flow's code, or one of its tasks, may use it.
     ``decisions`` orders the decisions about its runs: a run's state is proposed, decided and appended to the journal
     under it, so that of two threads that end one run only the first does. ``_lock`` guards the registers below.
+    While it is paused ``hold`` says that the process stays, and ``refused_start`` whether a run was refused to start;
+    both change under ``decisions``. ``pauses`` counts those of this attempt. ``goes_on``: another process began it.
     """
 
     def __init__(
@@ -196,8 +199,12 @@ class ActiveFlowRun:
         self.fatal: BaseException | None = None
         self.stopping: BaseException | None = None
         self.interrupted = 0.0
+        self.hold: Hold | None = None
+        self.refused_start = False
+        self.pauses = 0
         self.cancelling = False
         self.named = False
+        self.goes_on = False
         self.executing: Executing | None = None
         self.takes_runs = True
         self._lock = threading.Lock()
@@ -231,6 +238,7 @@ class ActiveFlowRun:
             self.dynamic_keys.clear()
             self.subflow_states.clear()
             self.summaries.clear()
+            self.pauses = 0
 
     def opened(self, run_set: RunSet) -> None:
         """Waits for the runs of a set before the flow run ends.
@@ -293,6 +301,9 @@ class ActiveFlowRun:
                 self.stopping = reason
             children = list(self.children)
         self.woken.set()
+        hold = self.hold
+        if hold is not None:
+            hold.released.set()
         for child in children:
             child.stop(reason)
 

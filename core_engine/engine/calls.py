@@ -11,10 +11,12 @@ from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import step
 from core_engine.engine.run_sets import RunSet
 from core_engine.engine.signals import is_this_thread_signalled
-from core_engine.schemas.states import SCHEDULED, State
+from core_engine.orchestration.state_names import NOT_READY
+from core_engine.schemas.states import PAUSED, SCHEDULED, State
 
 if TYPE_CHECKING:
     from core_engine.engine.active import ActiveTaskRun
+    from core_engine.engine.holds import Hold
 
 
 class TaskCall:
@@ -101,11 +103,15 @@ class TaskCall:
         return self.report(state)
 
     async def wait_until(self, due: float) -> None:
-        """Waits until the run is due again (seconds since the epoch), or its flow run is being ended."""
-        await clock.current.wait_until(due, self.run_set.flow_run.woken)
+        """Waits until the run is due again (seconds since the epoch), and not held, or its flow run is being ended."""
+        from core_engine.engine.holds import until_due
+
+        await until_due(self.run_set.flow_run, due)
 
     def block_until(self, due: float) -> None:
         """``wait_until`` for a thread."""
+        while (hold := self.run_set.flow_run.hold) is not None and self.run_set.flow_run.stopping is None:
+            hold.released.wait()
         clock.current.block_until(due, self.run_set.flow_run.woken)
 
     def report(self, state: State) -> float | None:
@@ -129,7 +135,25 @@ class TaskCall:
 
             dispatch_again(self.run_set, self.index, due)
             return None
+        if state._type is PAUSED and state._name == NOT_READY:
+            return self._refused(state)
         self.run_set.settle(self.index, state)
+        return None
+
+    def _refused(self, state: State) -> float | None:
+        """The run was to start while its flow run was paused: it waits if that is held, and is left as it is if not."""
+        from core_engine.engine.crashes import end_unstarted
+        from core_engine.engine.dispatch import hold_back
+        from core_engine.engine.holds import may_try_again
+
+        if self.run_set.flow_run.stopping is not None:
+            end_unstarted(self.run_set, self.index)
+        elif not may_try_again(self.run_set.flow_run):
+            self.run_set.settle(self.index, state)
+        elif self.run_set.waits_in_place:
+            return clock.now()
+        else:
+            hold_back(self.run_set, self.index)
         return None
 
     def _crashed(self, exception: BaseException) -> State:
@@ -151,19 +175,25 @@ class CallBlock:
         in_caller: Whether calls may run in the thread that submits the block, which waits for them (a sync flow).
     """
 
-    __slots__ = ("_indices", "asynchronous", "in_caller", "run_set", "size")
+    __slots__ = ("_held_by", "_indices", "asynchronous", "in_caller", "run_set", "size")
 
     def __init__(self, run_set: RunSet, indices: Iterable[int], size: int, in_caller: bool = False) -> None:
         self.run_set = run_set
         self.size = size
         self.asynchronous = run_set.task.isasync
         self.in_caller = in_caller
+        self._held_by: Hold | None = None
         # The next() of a range's iterator is one bytecode of C: no two threads get the same index.
         self._indices: Iterator[int] = iter(indices)
 
     def take(self) -> TaskCall | None:
-        """Returns the next call that nobody has taken, None when there is none left. Any thread."""
+        """Returns the next call that nobody has taken, None when there is none left, or the flow run is held. Any
+        thread."""
         run_set = self.run_set
+        hold = run_set.flow_run.hold
+        if hold is not None and not run_set.waits_in_place and run_set.flow_run.stopping is None:
+            self._come_again(hold)
+            return None
         for index in self._indices:
             if run_set.states[index] is None:
                 is_ending = run_set.flow_run.stopping is not None or run_set.closed is not None
@@ -172,3 +202,17 @@ class CallBlock:
                 run_set.waiting.discard(index)
                 return TaskCall(run_set, index)
         return None
+
+    def rest(self) -> Iterator[int]:
+        """Returns the indices of the calls that nobody has taken."""
+        return self._indices
+
+    def _come_again(self, hold: Hold) -> None:
+        """Has the rest of the block handed to the runner again when the flow run goes on."""
+        from core_engine.engine.dispatch import submit_again
+
+        if self._held_by is hold:
+            return
+        # Of two threads that come here at once both may pass; a block that is handed over twice is taken from once.
+        self._held_by = hold
+        hold.when_released(lambda: submit_again(self))

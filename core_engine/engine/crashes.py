@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from core_engine.concurrency.interrupts import Interrupt
 from core_engine.concurrency.waiting import drives_loop
 from core_engine.engine.tracebacks import without_engine
-from core_engine.exceptions import Abort, Pause, StoreError
+from core_engine.exceptions import Abort, FlowPauseTimeout, Pause, StoreError
 from core_engine.schemas.states import CANCELLED, CANCELLING, FINAL_TYPES, State
 from core_engine.states import exception_to_crashed_state
 
@@ -93,6 +93,8 @@ def ended_by(reason: BaseException, when: str = "before this task run started") 
 
     if isinstance(reason, FlowRunCancelled):
         return State(CANCELLED, message=f"The flow run was cancelled {when}.")
+    if isinstance(reason, FlowPauseTimeout):
+        return State(CANCELLED, message=f"{reason} This task run did not start.")
     return exception_to_crashed_state(reason)
 
 

@@ -12,6 +12,7 @@ from core_engine.concurrency.loops import engine_loop
 from core_engine.concurrency.waiting import step
 from core_engine.engine.calls import CallBlock
 from core_engine.engine.crashes import crashed_task_state, ended_by
+from core_engine.engine.holds import until_due
 from core_engine.engine.inputs import futures_ended, holds_handles, unsettled_futures, when_ended
 from core_engine.engine.run_logs import logger_of_flow_run
 from core_engine.engine.slots import SlotGate
@@ -142,7 +143,7 @@ async def _run_one(run_set: RunSet, runner: BaseTaskRunner, index: int) -> None:
     """Runs one call on a runner that has only the four basic members; in place until it is not to be tried again."""
     due = await _run_once(run_set, runner, index)
     while due is not None:
-        await clock.current.wait_until(due, run_set.flow_run.woken)
+        await until_due(run_set.flow_run, due)
         due = await _run_once(run_set, runner, index)
 
 
@@ -171,3 +172,25 @@ def dispatch_again(run_set: RunSet, index: int, due: float) -> None:
     """Submits a run again when it is due (seconds since the epoch). Any thread."""
     run_set.waiting.add(index)
     clock.current.call_at(due, _submit_later(run_set, index))
+
+
+def hold_back(run_set: RunSet, index: int) -> None:
+    """Keeps a run that was refused to start, and submits it again when its flow run goes on. Any thread."""
+    run_set.waiting.add(index)
+    hold = run_set.flow_run.hold
+    submit_it = _submit_later(run_set, index)
+    if hold is None:
+        submit_it()
+    else:
+        hold.when_released(submit_it)
+
+
+def submit_again(block: CallBlock) -> None:
+    """Hands the calls of a block that nobody has taken to its runner. Any thread."""
+    runner = block.run_set.runner
+    assert runner is not None
+    if runner.takes_blocks:
+        step(runner.submit_batch(block))
+        return
+    for index in block.rest():
+        engine_loop().submit(_run_one, block.run_set, runner, index)

@@ -20,7 +20,13 @@ from core_engine.engine.cancellation import FlowRunCancelled, raise_stopping
 from core_engine.engine.crashes import report_flow_run_crashes
 from core_engine.engine.flow_functions import FlowTimedOut, call_flow_function
 from core_engine.engine.hooks import run_flow_hooks
-from core_engine.engine.outcomes import cancelled_state, flow_outcome, timed_out_state
+from core_engine.engine.outcomes import (
+    cancelled_state,
+    flow_outcome,
+    pause_as_asked,
+    paused_on_the_way,
+    timed_out_state,
+)
 from core_engine.engine.previous import PreviousRuns
 from core_engine.engine.proposals import propose_flow_state
 from core_engine.engine.reachable import check_api_reachable
@@ -30,7 +36,7 @@ from core_engine.engine.run_names import make_run_name
 from core_engine.engine.runners import RunnerSession
 from core_engine.engine.stored_parameters import stored_parameters
 from core_engine.engine.tracebacks import without_engine
-from core_engine.exceptions import Abort, Pause, UpstreamTaskError, exception_text
+from core_engine.exceptions import Abort, Pause, PausedRun, UpstreamTaskError, exception_text
 from core_engine.schemas.records import FlowRun
 from core_engine.schemas.states import CANCELLING, FAILED, FINAL_TYPES, PAUSED, PENDING, RUNNING, State
 from core_engine.settings import get_current_settings
@@ -213,16 +219,28 @@ async def begin_flow_run(
     except Abort as abort:
         logger.info("Flow run was aborted: %s", abort)
         raise
-    except Pause as pause:
-        paused = pause.state or run.progress.state
-        if paused is None or paused._type is not PAUSED:
-            raise
-        logger.info("Flow run is paused and must be resumed to go on")
-        state = paused
+    except Pause:
+        await _leave_paused(run)
+        raise
     finally:
         unregister(run)
+    if state._type is PAUSED:
+        await _leave_paused(run)
     _log_final_state(run, state)
     return state
+
+
+async def _leave_paused(run: ActiveFlowRun) -> None:
+    """The run goes on in another process, if at all: this one is its owner no more."""
+    state = run.progress.state
+    if state is None or state._type is not PAUSED:
+        return
+    limit = state.state_details.pause_timeout
+    until = "" if limit is None else f" before {limit.isoformat()}"
+    logger_of_flow_run(run).info("Flow run is paused and leaves its process; it must be resumed%s to go on", until)
+    run.record.owner = None
+    run.client.journal.append(FlowRunUpdated(run.id, {"owner": None}))
+    await run.client.journal_committed(run.client.journal.position)
 
 
 def _log_prints(flow: Flow[..., Any]) -> bool:
@@ -261,11 +279,13 @@ async def orchestrate_flow_run(
     outcome: State | None = None
     state = await propose_flow_state(run, State(RUNNING))
     while state._type is RUNNING:
-        if run.attempt > 1:
+        if run.attempt > 1 or run.goes_on:
             await client.journal_committed(client.journal.position)
             run.previous = await run_blocking(PreviousRuns.read, client.store, run.id)
             run.begin_attempt()
         outcome = await _execute(flow, run, parameters, partial_flow_run_context, user_thread)
+        if outcome is run.progress.state:
+            return outcome  # paused: the function was left because something in it could not start
         if run.cancelling:
             break
         state = await propose_flow_state(run, outcome)
@@ -310,11 +330,14 @@ async def _execute(
                 await _wait_for_task_runs(run)
                 raise
             await _wait_for_task_runs(run)
-            return await flow_outcome(run, value, factory)
+            return paused_on_the_way(run) or await flow_outcome(run, value, factory)
     except FlowTimedOut as error:
         logger.error("Flow run exceeded its timeout of %s seconds", error.timeout_seconds)
         return timed_out_state(error.timeout_seconds)
     except Exception as error:
+        paused = paused_on_the_way(run) or (pause_as_asked(run, error) if isinstance(error, PausedRun) else None)
+        if paused is not None:
+            return paused
         logger.error("Encountered exception during execution:", exc_info=without_engine(error))
         return await run_blocking(exception_to_failed_state, error, "Flow run encountered an exception.", factory)
     except BaseException as error:

@@ -84,6 +84,8 @@ def decide_task(
             _record_task(run, decision.state, progress.run_count)
             if decision.store_cache:
                 _store_cache(run, decision.state)
+            if decision.answer is REJECT and decision.state._type is PAUSED:
+                flow_run.refused_start = True
     if decision.release_slots and run.holds_slots:
         flow_run.client.release_slots(run)
     return decision
@@ -129,6 +131,7 @@ async def propose_flow_state(run: ActiveFlowRun, proposed: State, *, force: bool
 
 def decide_flow(run: ActiveFlowRun, proposed: State, *, force: bool = False) -> Decision:
     """Decides on a proposal for a flow run and records what is decided. Any thread."""
+    hold = None
     with run.decisions:
         facts = FlowFacts(clock.now(), has_process=True, new_pause_key=uuid4().hex)
         decision = decide_flow_run(run.progress, proposed, facts, force)
@@ -139,6 +142,10 @@ def decide_flow(run: ActiveFlowRun, proposed: State, *, force: bool = False) -> 
             state._position = run.client.journal.append(FlowRunChanged(run.record))
             if run.stand_in is not None:
                 _mirror(run, run.stand_in, state)
+            if state._type is not PAUSED:
+                hold, run.hold = run.hold, None
+    if hold is not None:
+        hold.released.set()
     return decision
 
 

@@ -16,6 +16,7 @@ from core_engine.concurrency.waiting import Outcome
 from core_engine.settings import get_current_settings
 
 if TYPE_CHECKING:
+    from core_engine.backend.store import Request
     from core_engine.client.embedded import EmbeddedClient
     from core_engine.engine.active import ActiveFlowRun
     from core_engine.exceptions import CoreEngineError
@@ -86,11 +87,27 @@ class _Watch:
         self._version = version
         for request in store.read_requests(list(runs)):
             run = runs.get(request.run_id)
-            if run is not None and request.kind == "cancel":
-                from core_engine.engine.cancellation import cancel_flow_run
+            try:
+                if run is not None:
+                    _fulfil(request, run)
+            finally:
+                store.finish_request(request.id)
 
-                cancel_flow_run(run)
-            store.finish_request(request.id)
+
+def _fulfil(request: Request, run: ActiveFlowRun) -> None:
+    """Does what a request asks of a flow run, as far as it can be done; one of an unknown kind is passed over."""
+    if request.kind == "cancel":
+        from core_engine.engine.cancellation import cancel_flow_run
+
+        cancel_flow_run(run)
+    elif request.kind == "pause":
+        from core_engine.engine.pauses import pause_on_request
+
+        pause_on_request(run, request.payload)
+    elif request.kind == "resume":
+        from core_engine.engine.pauses import resume_on_request
+
+        resume_on_request(run)
 
 
 def _warn_of_file_that_stays(error: CoreEngineError) -> None:

@@ -12,12 +12,14 @@ from core_engine.context import FlowRunContext, TagsContext
 from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun
 from core_engine.engine.crashes import report_flow_run_crashes
 from core_engine.engine.flow_runs import begin_with_valid_parameters, new_flow_run, returned
+from core_engine.engine.holds import until_it_may_start
 from core_engine.engine.inputs import inputs_by_parameter, resolve_inputs
 from core_engine.engine.proposals import propose_flow_state
 from core_engine.exceptions import UpstreamTaskError
 from core_engine.logging import get_run_logger
 from core_engine.schemas.records import TaskPolicy, TaskRunGroup
 from core_engine.schemas.states import COMPLETED, PENDING, State
+from core_engine.utilities.importing import lasting_module_name
 
 if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
@@ -42,6 +44,7 @@ async def create_and_begin_subflow_run(
     assert context is not None
     parent = context.run
     assert parent is not None
+    await until_it_may_start(parent)
     inputs = inputs_by_parameter(parameters, wait_for)
     parameters = await resolve_inputs(parameters)
     stand_in = _stand_in(flow, parent, inputs)
@@ -82,7 +85,7 @@ async def _begin(
 
 def _stand_in(flow: Flow[..., Any], parent: ActiveFlowRun, inputs: dict[str, Any]) -> ActiveTaskRun:
     """Makes the task run that stands for the child in its parent, or takes up the one of an earlier attempt."""
-    task_key = f"{flow.fn.__module__}.{getattr(flow.fn, '__qualname__', flow.name)}"
+    task_key = f"{lasting_module_name(flow.fn.__module__)}.{getattr(flow.fn, '__qualname__', flow.name)}"
     group = TaskRunGroup(
         prefix=ids.new_prefix(),
         flow_run_id=parent.id,

@@ -87,6 +87,9 @@ class _RemoteExecution:
 
     __slots__ = ("_position", "_session", "_shipment")
 
+    # No thread of this process runs it.
+    ident: int | None = None
+
     def __init__(self, session: RemoteSession, shipment: Shipment, position: int) -> None:
         self._session = session
         self._shipment = shipment

@@ -219,6 +219,27 @@ class FlowRun:
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
+class Deployment:
+    """A flow that any process can load and run: what runs created for later are made from.
+
+    Attributes:
+        id: Stays the same when a flow is deployed again under the name.
+        name: Unique among deployments.
+        flow_name: Name of the flow.
+        entrypoint: Where the flow is: ``/path/to/file.py:flow`` or ``package.module:flow``.
+        parameters: Of each run that is not given others, as JSON says them.
+        created: When it was deployed first.
+    """
+
+    id: UUID
+    name: str
+    flow_name: str
+    entrypoint: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    created: datetime | None = None
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
 class Event:
     """A state change of a run. ``id`` is the state's id, ``follows`` that of the state before (None for the first).
 

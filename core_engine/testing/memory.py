@@ -5,7 +5,8 @@
         runs = client.store.read_flow_runs()
 
 ``memory_records.py`` has what the store holds, ``memory_writes.py`` how entries get there, ``memory_care.py`` crashed
-owners and deletions. ``store_conformance.py`` holds it to the same behaviours as the store on SQLite.
+owners and deletions, ``memory_deployments.py`` runs created for later. ``store_conformance.py`` holds it to the
+behaviours of the store on SQLite.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ from core_engine.schemas.records import Event, FlowRun, TaskRun, TaskRunGroup
 from core_engine.schemas.states import State, StateType
 from core_engine.testing import memory_care, memory_writes
 from core_engine.testing.harness import core_engine_test_harness
+from core_engine.testing.memory_deployments import KeepsDeployments
 from core_engine.testing.memory_records import KeptFlow, KeptState, Tables, copy_of, event_of
 
 T = TypeVar("T")
 
 
-class MemoryStore:
+class MemoryStore(KeepsDeployments):
     """A store without a database, gone with its object. See ``core_engine.backend.store.Store`` for the methods.
 
     Parameters:

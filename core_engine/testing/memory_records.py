@@ -28,7 +28,7 @@ from core_engine.backend.encoding import (
 from core_engine.backend.entries import TaskRunChanged
 from core_engine.backend.statements import storable
 from core_engine.backend.store import Request, StoredLog
-from core_engine.schemas.records import Event, FlowRun, TaskRun, TaskRunGroup
+from core_engine.schemas.records import Deployment, Event, FlowRun, TaskRun, TaskRunGroup
 from core_engine.schemas.states import (
     COMPLETED,
     DEFAULT_NAMES,
@@ -285,6 +285,8 @@ class Tables:
     slots: dict[tuple[str, UUID], str] = field(default_factory=dict)
     """Owners, by tag and task run."""
     requests: dict[int, Request] = field(default_factory=dict)
+    deployments: dict[str, Deployment] = field(default_factory=dict)
+    """By name."""
     unreferenced: set[str] = field(default_factory=set)
     """Stored results that nothing refers to any more, and whose files were not said to be gone."""
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))

@@ -21,6 +21,7 @@ from __future__ import annotations
 from core_engine.testing.stores.cache import CacheSuite
 from core_engine.testing.stores.flow_runs import FlowRunsSuite
 from core_engine.testing.stores.histories import HistoriesSuite
+from core_engine.testing.stores.later import LaterSuite
 from core_engine.testing.stores.limits import LimitsSuite
 from core_engine.testing.stores.logs import LogsSuite
 from core_engine.testing.stores.recovery import RecoverySuite
@@ -41,5 +42,6 @@ class StoreConformance(
     RequestsSuite,
     RecoverySuite,
     RetentionSuite,
+    LaterSuite,
 ):
     """Every behaviour that the engine and its clients rely upon, whatever the runs are kept in."""

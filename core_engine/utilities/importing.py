@@ -84,6 +84,11 @@ def is_script_module(name: str) -> bool:
     return name.startswith(SCRIPT_MODULE_PREFIX)
 
 
+def lasting_module_name(name: str) -> str:
+    """Returns a module's name as other processes know it too: that of a script without the number of its loading."""
+    return name.removeprefix(SCRIPT_MODULE_PREFIX).partition("_")[2] if is_script_module(name) else name
+
+
 def load_script_as_module(path: str | os.PathLike[str]) -> ModuleType:
     """Executes a Python file as a module of its own, and keeps it in ``sys.modules``.
 

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from core_engine import flow, get_run_logger, task
+from core_engine import flow, get_run_logger, pause_flow_run, task
 from core_engine.states import Cancelled, Paused
 from runners.concurrent import ConcurrentTaskRunner
 
@@ -112,3 +112,32 @@ def waiting(path: Path) -> str:
     wait_for_end_of.submit(path).wait()
     get_run_logger().info("it is gone")
     return "done"
+
+
+@flow
+def waiting_for_approval() -> str:
+    """Goes on when somebody resumes it."""
+    pause_flow_run(timeout=60, poll_interval=60)
+    return "approved"
+
+
+@flow
+def step_by_step(path: Path) -> int:
+    """Starts one task run after another until the file is there."""
+    steps = 0
+    while not path.exists():
+        double(steps)
+        steps += 1
+    return steps
+
+
+@flow
+def approved_in_steps(number: int) -> int:
+    """Leaves its process between two steps, until somebody resumes it."""
+    pause_flow_run(timeout=60, reschedule=True)
+    return double(number)
+
+
+@flow
+def taking_a_secret(api_token: str) -> None:
+    """Has a parameter that is not stored."""

@@ -6,7 +6,21 @@ import pytest
 
 from tests.cli.conftest import ROOT, Cli
 
-COMMANDS = ["run", "runs", "show", "logs", "cancel", "page", "settings", "db", "version"]
+COMMANDS = [
+    "run",
+    "runs",
+    "show",
+    "logs",
+    "cancel",
+    "pause",
+    "resume",
+    "deploy",
+    "run-later",
+    "page",
+    "settings",
+    "db",
+    "version",
+]
 HEAVY = [
     "pydantic",
     "pydantic_settings",

@@ -2,12 +2,13 @@
 
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import FLOWS, Cli, until
+from tests.cli.conftest import FLOWS, ROOT, Cli, until
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -76,3 +77,72 @@ def test_without_a_terminal_nothing_is_animated(start: Start) -> None:
     assert "\x1b" not in stdout + stderr
     assert stdout == "going to sleep\n"
     assert "16 task runs, 1 failed" in stderr
+
+
+@pytest.mark.behaviour("PAUSE-2", "D2")
+def test_a_run_that_waits_in_a_pause_is_resumed_by_another_process(cli: Cli, start: Start) -> None:
+    process = start("run", f"{FLOWS}:waiting_for_approval", "--quiet")
+    run = until(lambda: next((run for run in cli.json("runs") if run["state"]["name"] == "Paused"), None))
+    assert "was resumed" in cli("resume", run["id"]).stdout
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0, stderr
+    assert "not paused" in cli("resume", run["id"], code=1).stderr
+
+
+@pytest.mark.behaviour("D2")
+def test_a_run_is_paused_and_resumed_by_another_process(
+    cli: Cli, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nobody reads the process's lines while it runs; a full pipe would block it.
+    monkeypatch.setenv("CORE_ENGINE_LOGGING_LEVEL", "ERROR")
+    end = tmp_path / "end"
+    process = start("run", f"{FLOWS}:step_by_step", "-p", f"path={end}", "--quiet")
+    run = until(lambda: next((run for run in cli.json("runs") if run["state"]["name"] == "Running"), None))
+    assert "Paused" in cli("pause", run["id"], "--timeout", "60").stdout
+    assert "only a running one" in cli("pause", run["id"], code=1).stderr
+    assert process.poll() is None
+    assert "was resumed" in cli("resume", run["id"]).stdout
+    end.touch()
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0, stderr
+
+
+def test_the_run_of_a_process_that_was_killed_in_a_pause_is_shown_as_crashed(cli: Cli, start: Start) -> None:
+    process = start("run", f"{FLOWS}:waiting_for_approval", "--quiet")
+    run = until(lambda: next((run for run in cli.json("runs") if run["state"]["name"] == "Paused"), None))
+    process.kill()
+    process.wait()
+    assert "not paused" in cli("resume", run["id"], code=1).stderr
+    assert cli.json("runs")[0]["state"]["type"] == "CRASHED"
+
+
+@pytest.mark.behaviour("PAUSE-9", "FLOW-LOAD-4")
+def test_a_deployed_flow_leaves_in_a_pause_and_is_resumed_in_a_new_process(cli: Cli) -> None:
+    cli("deploy", f"{FLOWS}:approved_in_steps", "--name", "nightly", "-p", "number=2")
+    run = cli.json("run-later", "nightly")
+    assert run["state"]["type"] == "SCHEDULED"
+    assert _execute(run["id"]) == 0
+    assert cli.json("runs")[0]["state"]["name"] == "Paused"
+    assert "Resuming" in cli("resume", run["id"]).stdout
+    assert cli.json("runs")[0]["state"]["name"] == "Completed"
+
+
+def test_a_run_that_left_can_be_resumed_without_being_executed(cli: Cli) -> None:
+    cli("deploy", f"{FLOWS}:approved_in_steps", "--name", "nightly")
+    run = cli.json("run-later", "nightly", "-p", "number=3")
+    _execute(run["id"])
+    assert f"core_engine.engine {run['id']}" in cli("resume", run["id"], "--no-execute").stdout
+    assert cli.json("runs")[0]["state"]["name"] == "Resuming"
+    assert _execute(run["id"]) == 0
+    assert cli.json("runs")[0]["state"]["name"] == "Completed"
+
+
+def test_what_cannot_be_deployed_is_told(cli: Cli) -> None:
+    assert "no parameter c" in cli("deploy", f"{FLOWS}:adding", "--name", "n", "-p", "c=1", code=2).stderr
+    assert "secret" in cli("deploy", f"{FLOWS}:taking_a_secret", "--name", "n", "-p", "api_token=1", code=2).stderr
+    assert "no deployment named" in cli("run-later", "unknown", code=2).stderr
+
+
+def _execute(id: str) -> int:
+    command = [sys.executable, "-m", "core_engine.engine", id]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=50, check=False).returncode

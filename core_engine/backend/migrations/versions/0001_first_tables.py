@@ -272,6 +272,17 @@ def _create_coordination() -> None:
         _key("id"),
     )
     op.create_index("request_by_flow_run", "request", ["flow_run_id"])
+    op.create_table(
+        "deployment",
+        _required("id", sa.LargeBinary),
+        _required("name", sa.Text),
+        _required("flow_name", sa.Text),
+        _required("entrypoint", sa.Text),
+        _required("parameters", sa.Text),
+        _optional("created", sa.REAL),
+        _key("id"),
+    )
+    op.create_index("deployment_by_name", "deployment", ["name"], unique=True)
 
 
 def downgrade() -> None:

@@ -1,0 +1,77 @@
+"""Deployments, and runs that are created from them for another process to execute."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from core_engine import clock, ids
+from core_engine.backend.entries import FlowRunCreated
+from core_engine.orchestration.progress import FlowRunProgress, record_flow_state
+from core_engine.schemas.records import Deployment, FlowRun
+from core_engine.schemas.states import SCHEDULED, State, StateDetails
+from core_engine.utilities.names import generate_run_name
+from core_engine.utilities.secret_names import is_secret_name
+
+
+def new_deployment(name: str, flow_name: str, entrypoint: str, parameters: dict[str, Any]) -> Deployment:
+    """Makes a deployment; a path in its entrypoint becomes absolute, so that any process finds it."""
+    place, _, flow = entrypoint.rpartition(":")
+    if not place or not flow:
+        raise ValueError(f"{entrypoint!r} does not name a flow. Write path/to/file.py:flow or package.module:flow.")
+    if place.endswith(".py"):
+        entrypoint = f"{Path(place).absolute()}:{flow}"
+    return Deployment(
+        id=ids.new_id(),
+        name=name,
+        flow_name=flow_name,
+        entrypoint=entrypoint,
+        parameters=parameters_for_later(parameters),
+        created=_now(),
+    )
+
+
+def new_scheduled_run(
+    deployment: Deployment, parameters: dict[str, Any], state: State | None, name: str | None, tags: Iterable[str]
+) -> FlowRunCreated:
+    """Makes a flow run that no process owns yet."""
+    record = FlowRun(
+        id=ids.new_id(),
+        name=name or generate_run_name(),
+        flow_name=deployment.flow_name,
+        parameters={**deployment.parameters, **parameters_for_later(parameters)},
+        tags=set(tags),
+        created=_now(),
+        deployment_id=deployment.id,
+    )
+    progress = FlowRunProgress.from_record(record)
+    record_flow_state(progress, state or State(SCHEDULED, state_details=StateDetails(scheduled_time=_now())))
+    return FlowRunCreated(progress.to_record(record))
+
+
+def parameters_for_later(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Returns parameters as another process will read them.
+
+    Raises:
+        ValueError: One is a secret by its name, which is never stored (D32), or is nothing that JSON can say.
+    """
+    for name, value in parameters.items():
+        if is_secret_name(name):
+            raise ValueError(
+                f"The parameter {name!r} is a secret by its name, and secrets are not stored, so another process could "
+                "not be given it. Have the flow read it from the environment."
+            )
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"The parameter {name!r} cannot be stored for another process: {error}. Give a value that JSON can say."
+            ) from error
+    return dict(json.loads(json.dumps(parameters)))
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(clock.now(), UTC)

@@ -5,4 +5,5 @@ pytest_plugins = [
     "tests.support.leaks",
     "tests.support.behaviours",
     "tests.support.generated",
+    "tests.support.levels",
 ]

@@ -62,7 +62,8 @@ def enter_flow_run_engine_from_subprocess(flow_run_id: UUID) -> State:
         if isinstance(ready, State):
             return ready
         if ready.flow.isasync:
-            return asyncio.run(await_with_signals(_begin(ready, client, UserThread(runs_function=True))))
+            state: State = asyncio.run(await_with_signals(_begin(ready, client, UserThread(runs_function=True))))
+            return state
         with flow_signals():
             return step(_begin(ready, client, UserThread(runs_function=True)))
     finally:

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 
-from core_engine import clock, flow, runtime, task
+from core_engine import MapOptions, clock, flow, runtime, task
 from core_engine.backend import open_backend
 from core_engine.client.embedded import EmbeddedClient
 from core_engine.engine.active import active_flow_runs
@@ -867,3 +867,59 @@ async def test_async_hooks_of_sync_runs_are_awaited_in_code_that_a_loop_runs(hoo
 
     assert parent() == 1
     assert hook_calls.state_names == ["Completed"] * 4
+
+
+@pytest.mark.behaviour("D8")
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_stream_yields_what_has_ended_while_its_source_has_more_to_come(ordered):
+    @task(map_options=MapOptions(ordered=ordered))
+    def same(x):
+        return x
+
+    read, read_when_first_yielded = [], []
+
+    def source():
+        for x in range(50):
+            if not read_when_first_yielded:
+                time.sleep(0.02)  # longer than a stream gathers items for one block
+            read.append(x)
+            yield x
+
+    @flow
+    def parent():
+        values = []
+        for future in same.stream(source()):
+            read_when_first_yielded.append(len(read))
+            values.append(future.result())
+        return values
+
+    assert sorted(parent()) == list(range(50))
+    assert read_when_first_yielded[0] < 10
+
+
+@pytest.mark.behaviour("D8")
+@pytest.mark.anyio
+async def test_an_async_stream_yields_what_has_ended_while_its_source_has_more_to_come():
+    read, read_when_first_yielded = [], []
+
+    async def source():
+        for x in range(50):
+            if not read_when_first_yielded:
+                await asyncio.sleep(0.02)  # longer than a stream gathers items for one block
+            read.append(x)
+            yield x
+
+    @task
+    async def same(x):
+        return x
+
+    @flow
+    async def parent():
+        values = []
+        async for future in same.stream(source()):
+            read_when_first_yielded.append(len(read))
+            values.append(await future.result())
+        return values
+
+    assert await parent() == list(range(50))
+    assert read_when_first_yielded[0] < 10

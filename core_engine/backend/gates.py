@@ -7,6 +7,7 @@ protects the file is SQLite's lock, also against programs that know no gate.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -44,7 +45,7 @@ class Gate:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._wait(self._descriptor)
+            self.wait(self._descriptor)
 
     def _open(self) -> int:
         path = gate_path(self._database)
@@ -56,14 +57,14 @@ class Gate:
                 "Change the permissions, or set CORE_ENGINE_HOME to a folder that you may write."
             ) from error
 
-    def _wait(self, descriptor: int) -> None:
+    def wait(self, descriptor: int) -> None:
+        """Waits for the lock. A signal may interrupt the thread in here; whoever entered leaves all the same."""
         here = threading.Event()
         watch = threading.Thread(target=self._complain, args=(here,), name="core-engine-journal-gate", daemon=True)
         try:
-            watch.start()
-        except RuntimeError:
-            pass  # The interpreter is ending and starts no threads; then nobody is told how long it takes.
-        try:
+            # While the interpreter is ending no thread starts; then nobody is told how long it takes.
+            with contextlib.suppress(RuntimeError):
+                watch.start()
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         finally:
             here.set()

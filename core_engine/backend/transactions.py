@@ -20,10 +20,11 @@ _LONGEST_PAUSE_SECONDS = 0.01
 def writing(db: WriteConnection) -> Iterator[None]:
     """A write transaction: committed at the end of the block, rolled back when it raises."""
     gate = db.gate
-    if gate is not None:
-        gate.enter()
     try:
-        _begin(db)
+        # In here, because a signal may end the waiting when the lock has just been got.
+        if gate is not None:
+            gate.enter()
+        begin(db)
         yield
         db.execute("COMMIT")
     except BaseException:
@@ -34,7 +35,8 @@ def writing(db: WriteConnection) -> Iterator[None]:
             gate.leave()
 
 
-def _begin(db: WriteConnection) -> None:
+def begin(db: WriteConnection) -> None:
+    """Begins a transaction, as soon as no other program writes. A signal may interrupt the thread in here."""
     deadline: float | None = None
     pause = _FIRST_PAUSE_SECONDS
     while True:

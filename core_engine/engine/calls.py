@@ -10,6 +10,7 @@ from core_engine.concurrency.interrupts import Interrupt
 from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import step
 from core_engine.engine.run_sets import RunSet
+from core_engine.engine.task_runs import begin_task_run
 from core_engine.engine.signals import is_this_thread_signalled
 from core_engine.orchestration.state_names import NOT_READY
 from core_engine.schemas.states import PAUSED, SCHEDULED, State
@@ -53,8 +54,6 @@ class TaskCall:
 
     def begin(self) -> Coroutine[Any, Any, State]:
         """Returns the coroutine that executes the run."""
-        from core_engine.engine.task_runs import begin_task_run
-
         run_set = self.run_set
         run = self.run_record = run_set.activate(self.index)
         outcome = run_set.states[self.index]

@@ -190,6 +190,7 @@ async def begin_flow_run(
 
     run = flow_run
     register(run)
+    _follow_parent(run)
     logger = logger_of_flow_run(run)
     try:
         with watch_requests(run):
@@ -241,6 +242,17 @@ async def _leave_paused(run: ActiveFlowRun) -> None:
     run.record.owner = None
     run.client.journal.append(FlowRunUpdated(run.id, {"owner": None}))
     await run.client.journal_committed(run.client.journal.position)
+
+
+def _follow_parent(run: ActiveFlowRun) -> None:
+    """A subflow whose parent began to end before the subflow was known to it ends as well."""
+    from core_engine.engine.cancellation import cancel_flow_run
+
+    if run.parent is None or run.parent.stopping is None:
+        return
+    if run.parent.cancelling:
+        cancel_flow_run(run)
+    run.stop(run.parent.stopping)
 
 
 def _log_prints(flow: Flow[..., Any]) -> bool:

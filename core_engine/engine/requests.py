@@ -35,7 +35,9 @@ class _Watch:
         self._lock = threading.Lock()
         self._runs: dict[Any, ActiveFlowRun] = {}
         self._looking = False
-        self._version = -1
+        self._has_reconciled = False
+        self._version = 0
+        self._looked_for: set[Any] = set()
 
     def add(self, run: ActiveFlowRun) -> None:
         with self._lock:
@@ -50,7 +52,7 @@ class _Watch:
 
     async def _look(self) -> None:
         while True:
-            if self._version == -1:
+            if not self._has_reconciled:
                 await self._safely(service_threads.submit(self._reconcile))
             await asyncio.sleep(LOOK_SECONDS)
             with self._lock:
@@ -69,7 +71,7 @@ class _Watch:
     def _reconcile(self) -> None:
         """Once in the life of this process: records runs whose process has ended without reporting, and deletes runs
         that are past the time for which they are to be kept."""
-        self._version = 0
+        self._has_reconciled = True
         store = self._client.store
         store.reconcile(clock.now())
         days = get_current_settings().runs_retention_days
@@ -82,9 +84,10 @@ class _Watch:
     def _answer(self, runs: dict[Any, ActiveFlowRun]) -> None:
         store = self._client.store
         version = store.data_version()
-        if version == self._version:
+        if version == self._version and self._looked_for.issuperset(runs):
             return
-        self._version = version
+        # A run may have been asked to cancel before it was added here.
+        self._version, self._looked_for = version, set(runs)
         for request in store.read_requests(list(runs)):
             run = runs.get(request.run_id)
             try:

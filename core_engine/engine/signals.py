@@ -21,7 +21,8 @@ from collections.abc import Coroutine
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from core_engine.backend import journal
+from core_engine.backend import journal, transactions
+from core_engine.backend.gates import Gate
 from core_engine.concurrency import interrupts
 from core_engine.concurrency.interrupts import current_section, interruptible, is_engine_frame, may_interrupt
 from core_engine.concurrency.loops import engine_loop
@@ -38,8 +39,9 @@ from core_engine.settings import get_current_settings
 if TYPE_CHECKING:
     from core_engine.engine.active import ActiveFlowRun
 
-interruptible(journal.wait_for)
-interruptible(AsCompleted.__iter__)
+# Where the engine waits in a caller's thread.
+for _wait in (journal.wait_for, Gate.wait, transactions.begin, AsCompleted.__iter__):
+    interruptible(_wait)
 
 
 class _Call:

@@ -63,6 +63,12 @@ class _Stream:
     def is_empty(self) -> bool:
         return self._in_flight == 0
 
+    def is_ready(self) -> bool:
+        """Returns whether the next future can be yielded at once."""
+        if not self._ordered:
+            return bool(self._ended)
+        return bool(self._read) and self._read[0]._run_set.committed_state(self._read[0]._index) is not None
+
     async def submit(self, items: list[Any]) -> None:
         """Makes and dispatches the runs of a chunk."""
         run_set = create_run_set(
@@ -154,6 +160,8 @@ def _sync_stream(window: _Stream, items: Iterator[Any]) -> Generator[TaskFuture[
                 chunk, exhausted = _read_chunk(items, window.chunk_size)
                 if chunk:
                     step(window.submit(chunk))
+                if window.is_ready():
+                    break  # a slow source does not hold up what has ended
             if window.is_empty():
                 return
             yield step(window.next())
@@ -185,6 +193,8 @@ async def _async_stream(window: _Stream, iterable: Any) -> AsyncGenerator[TaskFu
                 chunk, exhausted = await _read_chunk_async(items, window.chunk_size)
                 if chunk:
                     await window.submit(chunk)
+                if window.is_ready():
+                    break
             if window.is_empty():
                 return
             yield await window.next()

@@ -81,7 +81,7 @@ def check_can_run_tasks(
     """Returns the context of the flow run in which a task may run here.
 
     Raises:
-        RuntimeError: Outside a flow run, or inside a task.
+        RuntimeError: Outside a flow run, inside a task, or in a forked process.
         TimeoutError: The flow run's time is over.
     """
     if task_context is not None:
@@ -93,6 +93,11 @@ def check_can_run_tasks(
         raise RuntimeError(
             f"Task {task.name!r} was called outside a flow, and tasks run only inside one. "
             f"To call the plain function, write {task.name}.fn()."
+        )
+    if not context.run.is_of_this_process():
+        raise RuntimeError(
+            f"Task {task.name!r} was called in a process that was forked from its flow run's, which alone runs its "
+            f"tasks. To call the plain function, write {task.name}.fn()."
         )
     _check_going_on(context.run)
     return context

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -14,11 +16,14 @@ from uuid import uuid4
 
 import pytest
 
-from core_engine import clock, flow, runtime, task
+from core_engine import MapOptions, clock, flow, runtime, task
 from core_engine.backend import open_backend
 from core_engine.client.embedded import EmbeddedClient
+from core_engine.context import FlowRunContext
+from core_engine.engine import cancellation
 from core_engine.engine.active import active_flow_runs
 from core_engine.engine.cancellation import FlowRunCancelled, cancel_flow_run
+from core_engine.engine.requests import _Watch
 from core_engine.exceptions import StorageError, StoreError
 from core_engine.logging.records import LogEntry
 from core_engine.results.storage import LocalStorage
@@ -601,9 +606,11 @@ def cancel_active(flow_name):
 @pytest.mark.behaviour("D2", "FLOW-HOOK-6")
 @pytest.mark.anyio
 async def test_a_flow_run_that_is_cancelled_while_its_runner_starts_never_begins(hook_calls):
+    ran = []
+
     @flow(task_runner=SlowTaskRunner(), on_cancellation=[hook_calls.note])
     async def parent():
-        pytest.fail("The function ran")
+        ran.append(True)
 
     SlowTaskRunner.starting.clear()
     call = asyncio.ensure_future(parent(return_state=True))
@@ -612,6 +619,7 @@ async def test_a_flow_run_that_is_cancelled_while_its_runner_starts_never_begins
     SlowTaskRunner.may_start.set()
 
     assert (await call).is_cancelled()
+    assert not ran
     assert hook_calls.state_names == ["Cancelling"]
 
 
@@ -867,3 +875,136 @@ async def test_async_hooks_of_sync_runs_are_awaited_in_code_that_a_loop_runs(hoo
 
     assert parent() == 1
     assert hook_calls.state_names == ["Completed"] * 4
+
+
+@pytest.mark.behaviour("D8")
+@pytest.mark.parametrize("ordered", [True, False])
+def test_a_stream_yields_what_has_ended_while_its_source_has_more_to_come(ordered):
+    @task(map_options=MapOptions(ordered=ordered))
+    def same(x):
+        return x
+
+    read, read_when_first_yielded = [], []
+
+    def source():
+        for x in range(50):
+            if not read_when_first_yielded:
+                time.sleep(0.02)  # longer than a stream gathers items for one block
+            read.append(x)
+            yield x
+
+    @flow
+    def parent():
+        values = []
+        for future in same.stream(source()):
+            read_when_first_yielded.append(len(read))
+            values.append(future.result())
+        return values
+
+    assert sorted(parent()) == list(range(50))
+    assert read_when_first_yielded[0] < 10
+
+
+@pytest.mark.behaviour("D8")
+@pytest.mark.anyio
+async def test_an_async_stream_yields_what_has_ended_while_its_source_has_more_to_come():
+    read, read_when_first_yielded = [], []
+
+    async def source():
+        for x in range(50):
+            if not read_when_first_yielded:
+                await asyncio.sleep(0.02)  # longer than a stream gathers items for one block
+            read.append(x)
+            yield x
+
+    @task
+    async def same(x):
+        return x
+
+    @flow
+    async def parent():
+        values = []
+        async for future in same.stream(source()):
+            read_when_first_yielded.append(len(read))
+            values.append(await future.result())
+        return values
+
+    assert await parent() == list(range(50))
+    assert read_when_first_yielded[0] < 10
+
+
+@pytest.mark.behaviour("D2")
+def test_a_request_that_was_written_before_its_flow_run_was_watched_is_answered(monkeypatch):
+    cancelled = []
+    monkeypatch.setattr(cancellation, "cancel_flow_run", cancelled.append)
+
+    @flow
+    def parent():
+        run = FlowRunContext.get().run
+        watch = _Watch(run.client)
+        run.client.journal.flush()
+        run.client.store.write_request("cancel", run.id, {})
+        watch._answer({})
+        watch._answer({run.id: run})
+        assert cancelled == [run]
+
+    parent()
+
+
+@pytest.mark.behaviour("D2", "FLOW-SUB-17")
+def test_a_subflow_that_begins_while_its_parent_is_being_cancelled_does_not_run(monkeypatch):
+    ran = []
+
+    @flow
+    def child():
+        ran.append(True)
+
+    def cancel_parent(parameters):
+        cancel_active("parent")
+        return parameters
+
+    monkeypatch.setattr(child, "validate_parameters", cancel_parent)
+
+    @flow
+    def parent():
+        child()
+
+    assert parent(return_state=True).is_cancelled()
+    assert not ran
+    assert {run.state_type for run in read_flow_runs()} == {"CANCELLED"}
+
+
+FORKS = """
+import os
+from core_engine import flow, task
+
+@task
+def same(x):
+    return x
+
+@flow
+def child():
+    return same.submit("from a flow run of its own").result()
+
+@flow
+def parent():
+    same.map(range(3), return_state=True)
+    if os.fork() == 0:
+        for call in (same, same.submit):
+            try:
+                call(1)
+            except RuntimeError as error:
+                print("forked" in str(error), flush=True)
+        print(child(), flush=True)
+        os._exit(0)
+    os.wait()
+    return same("still here")
+
+print(parent())
+"""
+
+
+@pytest.mark.behaviour("D33")
+def test_a_process_that_a_flow_forks_is_told_that_it_cannot_run_tasks_and_can_call_flows():
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True, timeout=50)
+    assert done.stdout.splitlines() == ["True", "True", "from a flow run of its own", "still here"]

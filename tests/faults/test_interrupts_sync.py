@@ -2,15 +2,18 @@
 
 import hashlib
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
 from core_engine import flow, task
+from core_engine.backend import open_backend
 from core_engine.exceptions import TerminationSignal
 from core_engine.task_runners import BaseTaskRunner
-from tests.behaviours.helpers import block, read_flow_runs, read_task_runs, takes_less_than
+from tests.behaviours.helpers import block, read_flow_runs, read_task_runs, setting, takes_less_than
 from tests.faults.helpers import PATIENCE, Moment, sends, spin, states_of
 
 INTERRUPTED = "Execution was aborted by an interrupt signal."
@@ -156,3 +159,32 @@ def test_running_task_code_is_interrupted_and_may_clean_up():
     assert cleaned == [True]
     (run,) = read_flow_runs()
     assert states_of(read_task_runs(run.id)) == ["CRASHED"]
+
+
+@pytest.mark.behaviour("D25", "I1")
+def test_an_interrupt_comes_through_while_another_program_holds_the_database(runner: BaseTaskRunner):
+    moment = Moment()
+
+    @task
+    def quick() -> int:
+        return 1
+
+    @flow(task_runner=runner)
+    def interrupted() -> None:
+        future = quick.submit()
+        other.execute("BEGIN IMMEDIATE")
+        moment.come()
+        while True:
+            quick.submit()
+            future.wait()
+            quick.submit().result()
+
+    with closing(sqlite3.connect(open_backend().store.path, isolation_level=None)) as other:
+        with setting(GRACE_SECONDS=0.3), takes_less_than(PATIENCE / 2), sends(signal.SIGINT, moment):
+            with pytest.raises(KeyboardInterrupt):
+                interrupted()
+        other.execute("ROLLBACK")
+
+    (run,) = read_flow_runs()
+    assert run.state_type == "CRASHED"
+    assert set(states_of(read_task_runs(run.id))) <= {"COMPLETED", "CRASHED", "PENDING"}

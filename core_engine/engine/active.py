@@ -353,3 +353,10 @@ def active_flow_runs() -> list[ActiveFlowRun]:
     """Returns the flow runs that this process executes, in the order in which they began."""
     with _register_lock:
         return list(_flow_runs.values())
+
+
+def forget_all() -> None:
+    """In a forked child: the flow runs are the parent's, and who held the lock is not here."""
+    global _register_lock
+    _register_lock = threading.Lock()
+    _flow_runs.clear()

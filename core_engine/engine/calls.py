@@ -10,8 +10,8 @@ from core_engine.concurrency.interrupts import Interrupt
 from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import step
 from core_engine.engine.run_sets import RunSet
-from core_engine.engine.task_runs import begin_task_run
 from core_engine.engine.signals import is_this_thread_signalled
+from core_engine.engine.task_runs import begin_task_run
 from core_engine.schemas.states import SCHEDULED, State
 
 if TYPE_CHECKING:

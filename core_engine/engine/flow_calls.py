@@ -76,7 +76,7 @@ def enter_flow_run_engine_from_flow_call(
         )
     setup_logging()
     parent = FlowRunContext.get()
-    if parent is None or parent.run is None or not parent.run.is_of_this_process():
+    if parent is None or parent.run is None:
         return _enter_root(flow, parameters, wait_for, return_type)
     return _enter_subflow(flow, parameters, wait_for, return_type, parent)
 

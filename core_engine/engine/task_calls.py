@@ -100,11 +100,6 @@ def check_can_run_tasks(
             f"Task {task.name!r} was called outside a flow, and tasks run only inside one. "
             f"To call the plain function, write {task.name}.fn()."
         )
-    if not context.run.is_of_this_process():
-        raise RuntimeError(
-            f"Task {task.name!r} was called in a process that was forked from its flow run's, which alone runs its "
-            f"tasks. To call the plain function, write {task.name}.fn()."
-        )
     _check_going_on(context.run)
     return context
 

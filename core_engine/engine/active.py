@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -208,7 +207,6 @@ class ActiveFlowRun:
         self.goes_on = False
         self.executing: Executing | None = None
         self.takes_runs = True
-        self._process = _this_process
         self._lock = threading.Lock()
         self._open: dict[int, RunSet] = {}
         self._all_ended: Latch | None = None
@@ -216,10 +214,6 @@ class ActiveFlowRun:
     @property
     def id(self) -> UUID:
         return self.record.id
-
-    def is_of_this_process(self) -> bool:
-        """Returns whether this process executes the run: a forked child has a copy of it that nobody executes."""
-        return self._process is _this_process
 
     @property
     def attempt(self) -> int:
@@ -323,18 +317,6 @@ class ActiveFlowRun:
 
 _register_lock = threading.Lock()
 _flow_runs: dict[UUID, ActiveFlowRun] = {}
-_this_process = object()
-
-
-def _forget_runs_after_fork() -> None:
-    """A forked child executes none of its parent's flow runs."""
-    global _register_lock, _this_process
-    _register_lock = threading.Lock()
-    _this_process = object()
-    _flow_runs.clear()
-
-
-os.register_at_fork(after_in_child=_forget_runs_after_fork)
 
 
 def register(flow_run: ActiveFlowRun) -> None:
@@ -364,3 +346,10 @@ def active_flow_runs() -> list[ActiveFlowRun]:
     """Returns the flow runs that this process executes, in the order in which they began."""
     with _register_lock:
         return list(_flow_runs.values())
+
+
+def forget_all() -> None:
+    """In a forked child: the flow runs are the parent's, and who held the lock is not here."""
+    global _register_lock
+    _register_lock = threading.Lock()
+    _flow_runs.clear()

@@ -11,6 +11,7 @@ from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import step
 from core_engine.context import FlowRunContext, ObjectRegistry, TaskRunContext
 from core_engine.engine.flow_runs import create_then_begin_flow_run
+from core_engine.engine.forks import leave_inherited_runs
 from core_engine.engine.main_guard import is_reimported_by_child
 from core_engine.engine.signals import await_with_signals, flow_signals
 from core_engine.engine.subflows import create_and_begin_subflow_run
@@ -68,13 +69,14 @@ def enter_flow_run_engine_from_flow_call(
             flow.name,
         )
         return _nothing() if flow.isasync else None
+    leave_inherited_runs()
     if TaskRunContext.get() is not None:
         raise RuntimeError(
             f"Flow {flow.name!r} was called inside a task; flows cannot run in tasks. Call it from a flow."
         )
     setup_logging()
     parent = FlowRunContext.get()
-    if parent is None or parent.run is None or not parent.run.is_of_this_process():
+    if parent is None or parent.run is None:
         return _enter_root(flow, parameters, wait_for, return_type)
     return _enter_subflow(flow, parameters, wait_for, return_type, parent)
 

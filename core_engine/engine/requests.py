@@ -133,3 +133,10 @@ def watch_requests(run: ActiveFlowRun) -> Generator[None]:
         yield
     finally:
         watch.remove(run)
+
+
+def forget_all() -> None:
+    """In a forked child: nobody looks there any more, and who held the lock is not here."""
+    global _watches_lock
+    _watches_lock = threading.Lock()
+    _watches.clear()

@@ -15,6 +15,7 @@ from core_engine.context import FlowRunContext, TagsContext, TaskRunContext
 from core_engine.engine.active import HAS_ENDED
 from core_engine.engine.dispatch import dispatch, ended_unless_sent
 from core_engine.engine.flow_functions import FlowTimeIsOver
+from core_engine.engine.forks import is_inherited
 from core_engine.engine.inputs import holds_handles, inputs_by_parameter
 from core_engine.engine.run_sets import RunSet
 from core_engine.exceptions import MissingContextError
@@ -84,6 +85,11 @@ def check_can_run_tasks(
         RuntimeError: Outside a flow run, inside a task, or in a forked process.
         TimeoutError: The flow run's time is over.
     """
+    if is_inherited(context):
+        raise RuntimeError(
+            f"Task {task.name!r} was called in a process that was forked off inside a flow run. The tasks of that run "
+            f"run only in the process of the flow. Call the plain function with {task.name}.fn(), or call a flow here."
+        )
     if task_context is not None:
         raise RuntimeError(
             f"Task {task.name!r} was called inside a task, and tasks cannot run tasks. Make the outer one a flow "
@@ -93,11 +99,6 @@ def check_can_run_tasks(
         raise RuntimeError(
             f"Task {task.name!r} was called outside a flow, and tasks run only inside one. "
             f"To call the plain function, write {task.name}.fn()."
-        )
-    if not context.run.is_of_this_process():
-        raise RuntimeError(
-            f"Task {task.name!r} was called in a process that was forked from its flow run's, which alone runs its "
-            f"tasks. To call the plain function, write {task.name}.fn()."
         )
     _check_going_on(context.run)
     return context

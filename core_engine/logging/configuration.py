@@ -268,3 +268,12 @@ def _serve_extra_loggers(names: tuple[str, ...]) -> None:
 def _reasons(error: BaseException) -> str:
     """What an error says, and what its causes say: logging names the part in one and the reason in the other."""
     return f"{error}: {_reasons(error.__cause__)}" if error.__cause__ is not None else str(error)
+
+
+def _renew_lock() -> None:
+    """In a forked child, where whoever held it is not."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -73,3 +74,12 @@ def _logging_print(original: Callable[..., None]) -> Callable[..., None]:
         get_run_logger(context).info(text.getvalue(), stacklevel=2)
 
     return print
+
+
+def _renew_lock() -> None:
+    """In a forked child, where whoever held it is not."""
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

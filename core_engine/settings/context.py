@@ -7,6 +7,7 @@ sees what the main thread has entered, so that code which merely moves work to a
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -217,3 +218,12 @@ def _make_home(settings: Settings) -> None:
             "Set CORE_ENGINE_HOME to a directory that can be written.",
             stacklevel=3,
         )
+
+
+def _renew_lock() -> None:
+    """In a forked child, where whoever held it is not."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
-import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -972,39 +970,3 @@ def test_a_subflow_that_begins_while_its_parent_is_being_cancelled_does_not_run(
     assert parent(return_state=True).is_cancelled()
     assert not ran
     assert {run.state_type for run in read_flow_runs()} == {"CANCELLED"}
-
-
-FORKS = """
-import os
-from core_engine import flow, task
-
-@task
-def same(x):
-    return x
-
-@flow
-def child():
-    return same.submit("from a flow run of its own").result()
-
-@flow
-def parent():
-    same.map(range(3), return_state=True)
-    if os.fork() == 0:
-        for call in (same, same.submit):
-            try:
-                call(1)
-            except RuntimeError as error:
-                print("forked" in str(error), flush=True)
-        print(child(), flush=True)
-        os._exit(0)
-    os.wait()
-    return same("still here")
-
-print(parent())
-"""
-
-
-@pytest.mark.behaviour("D33")
-def test_a_process_that_a_flow_forks_is_told_that_it_cannot_run_tasks_and_can_call_flows():
-    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True, timeout=50)
-    assert done.stdout.splitlines() == ["True", "True", "from a flow run of its own", "still here"]

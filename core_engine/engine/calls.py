@@ -11,13 +11,9 @@ from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import step
 from core_engine.engine.run_sets import RunSet
 from core_engine.engine.signals import is_this_thread_signalled
-<<<<<<< HEAD
+from core_engine.engine.task_runs import begin_task_run
 from core_engine.orchestration.state_names import NOT_READY
 from core_engine.schemas.states import PAUSED, SCHEDULED, State
-=======
-from core_engine.engine.task_runs import begin_task_run
-from core_engine.schemas.states import SCHEDULED, State
->>>>>>> 334cd0b001e107f0dfcde587b7b55c39d2fcc895
 
 if TYPE_CHECKING:
     from core_engine.engine.active import ActiveTaskRun

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 from uuid import UUID
 
 from core_engine import ids
-from core_engine.concurrency.waiting import drives_loop
+from core_engine.concurrency.waiting import Latch, drives_loop, step
 from core_engine.schemas.states import State
 
 if TYPE_CHECKING:
@@ -237,6 +238,7 @@ def as_completed(futures: Iterable[F], timeout: float | None = None) -> AsComple
         timeout: Seconds for all of them together; None means no limit.
 
     Raises:
+        TypeError: One of them is no future.
         TimeoutError: When iterating, that some did not end in time.
     """
     return AsCompleted(futures, timeout)
@@ -247,35 +249,52 @@ class AsCompleted(Generic[F]):
 
     def __init__(self, futures: Iterable[F], timeout: float | None) -> None:
         unique = list(dict.fromkeys(futures))
+        for future in unique:
+            if not isinstance(future, TaskFuture):
+                raise TypeError(
+                    f"as_completed takes futures, as `submit` and `map` return them, not {type(future).__name__}."
+                )
         self._remaining = len(unique)
         self._timeout = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
-        self._ended: SimpleQueue[F] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._ended: deque[F] = deque()
+        self._news = Latch()
         for future in unique:
             future._run_set.durably_ended(future._index).add_callback(self._put(future))
 
     def _put(self, future: F) -> Callable[[], object]:
-        return lambda: self._ended.put(future)
+        return lambda: self._tell(future)
 
-    def _left(self) -> float | None:
-        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+    def _tell(self, future: F) -> None:
+        with self._lock:
+            self._ended.append(future)
+            news, self._news = self._news, Latch()
+        news.set()
+
+    async def _next(self) -> F | None:
+        """Waits for the next future; None when all have been yielded."""
+        while True:
+            with self._lock:
+                if self._ended:
+                    self._remaining -= 1
+                    if not self._remaining:
+                        self._news.set()  # for others who iterate as well
+                    return self._ended.popleft()
+                if not self._remaining:
+                    return None
+                news = self._news
+            left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+            if not await news.arrive(left):
+                raise TimeoutError(f"{self._remaining} task runs did not end within {self._timeout} seconds.")
 
     def __iter__(self) -> Iterator[F]:
-        while self._remaining:
-            try:
-                future = self._ended.get(timeout=self._left())
-            except Empty:
-                raise TimeoutError(f"{self._remaining} task runs did not end within {self._timeout} seconds.") from None
-            self._remaining -= 1
+        while (future := step(self._next())) is not None:
             yield future
 
     async def __aiter__(self) -> AsyncIterator[F]:
-        from core_engine.concurrency.waiting import run_blocking
-
-        iterator = iter(self)
-        end = object()
-        while (future := await run_blocking(next, iterator, end)) is not end:
-            yield cast(F, future)
+        while (future := await self._next()) is not None:
+            yield future
 
 
 def resolve_futures_to_states(expr: Any) -> Any:

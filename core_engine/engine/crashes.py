@@ -59,9 +59,12 @@ def crash_task_run(run: ActiveTaskRun, error: BaseException) -> State:
         return run.state
     reason = run.flow_run.stopping if isinstance(error, (Interrupt, asyncio.CancelledError)) else None
     state = exception_to_crashed_state(reason or error)
-    # A journal that has failed tells so whoever waits for the outcome.
-    with contextlib.suppress(StoreError):
+    # A journal that has failed says so once, and tells whoever waits for an outcome: nothing more is to be done.
+    try:
         decide_task(run, state, force=True, execution=run.execution)
+    except StoreError as failure:
+        run.flow_run.stop(failure)
+        return run.state
     logger = logger_of_task_run(run)
     logger.error("Crash detected! %s", state.message)
     logger.debug("Crash details:", exc_info=error)

@@ -8,13 +8,14 @@ import gc
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
 
-from core_engine import MapOptions, clock, flow, runtime, task
+from core_engine import MapOptions, as_completed, clock, flow, runtime, task
 from core_engine.backend import open_backend
 from core_engine.client.embedded import EmbeddedClient
 from core_engine.context import FlowRunContext
@@ -970,3 +971,46 @@ def test_a_subflow_that_begins_while_its_parent_is_being_cancelled_does_not_run(
     assert parent(return_state=True).is_cancelled()
     assert not ran
     assert {run.state_type for run in read_flow_runs()} == {"CANCELLED"}
+
+
+@pytest.mark.behaviour("D34")
+def test_as_completed_refuses_what_is_no_future():
+    @flow
+    def parent():
+        with pytest.raises(TypeError, match="not int"):
+            as_completed([refused.with_options(name="same").submit(), 1])
+
+    parent()
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_wait_of_as_completed_loses_no_future():
+    may_end = threading.Event()
+
+    @task
+    async def held(x):
+        await until_set(may_end)
+        return x
+
+    @flow
+    async def parent():
+        ended = as_completed(await held.map(range(3)))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                async for _ in ended:
+                    pytest.fail("None has ended")
+        may_end.set()
+        return {await future.result() async for future in ended}
+
+    assert await parent() == {0, 1, 2}
+
+
+def test_as_completed_may_be_shared_by_threads():
+    @flow
+    def parent():
+        ended = as_completed(refused.with_options(name="same").map(range(20)), timeout=PATIENCE)
+        with ThreadPoolExecutor(3) as pool:
+            shares = list(pool.map(lambda _: list(ended), range(3)))
+        return sorted(future.result() for share in shares for future in share)
+
+    assert parent() == list(range(20))

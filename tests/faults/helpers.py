@@ -61,14 +61,18 @@ class Script:
         )
         self.lines: list[str] = []
 
+    def read_line(self) -> str:
+        """Wait for the script's next line."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, f"the script has ended: {self.end()}"
+        self.lines.append(line.strip())
+        return self.lines[-1]
+
     def await_line(self, line: str) -> None:
         """Wait until the script has printed a line."""
-        assert self.process.stdout is not None
-        for printed in self.process.stdout:
-            self.lines.append(printed.strip())
-            if self.lines[-1] == line:
-                return
-        pytest_fail(f"the script ended without {line!r}: {self.end()}")
+        while self.read_line() != line:
+            pass
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)
@@ -89,10 +93,6 @@ class Script:
             self.process.wait(timeout_seconds)
         except subprocess.TimeoutExpired:
             raise TimeoutError from None
-
-
-def pytest_fail(message: str) -> None:
-    raise AssertionError(message)
 
 
 @contextmanager

@@ -12,8 +12,6 @@ import pytest
 from core_engine import flow
 from core_engine.backend import open_backend
 from core_engine.engine import requests
-from core_engine.exceptions import StorageError
-from core_engine.results import LocalStorage
 from core_engine.settings import temporary_settings
 from core_engine.testing import leaping_clock
 
@@ -91,25 +89,3 @@ def test_without_the_setting_runs_and_results_are_kept(home: Path, like_a_new_pr
 
     assert len(stored_files(home)) == 2
     assert names() == ["census", "census"]
-
-
-def test_a_file_that_cannot_be_removed_is_told_and_tried_again_by_the_next_process(
-    home: Path,
-    like_a_new_process: Callable[[], None],
-    monkeypatch: pytest.MonkeyPatch,
-    warnings: list[str],
-) -> None:
-    def refuse(storage: LocalStorage, key: str) -> bool:
-        raise StorageError(f"The file {key} cannot be removed: it is held.")
-
-    with temporary_settings({"RUNS_RETENTION_DAYS": 7}), leaping_clock() as clock:
-        census(1)
-        clock.leap(8 * 86_400)
-        with monkeypatch.context() as patch:
-            patch.setattr(LocalStorage, "delete", refuse)
-            like_a_new_process()
-            assert waits_until(lambda: any("the next process tries again" in line for line in warnings))
-        assert names() == ["waits-until"]
-        assert len(stored_files(home)) == 1
-        like_a_new_process()
-        assert waits_until(lambda: not stored_files(home))

@@ -176,6 +176,9 @@ def test_an_exception_that_cannot_be_pickled_arrives_as_type_text_and_traceback(
     error: BaseException, text: str, tmp_path: Path
 ) -> None:
     restored = reread(persisting(tmp_path).create_result(raised(error))).get()
+    if type(restored) is Unhappy:  # distributed, once imported, teaches pickle to make such exceptions again
+        assert restored.args == error.args
+        return
     assert type(restored) is FailedRun
     assert str(restored) == f"{__name__}.{text}"
     assert "raise error" in "".join(restored.__notes__)

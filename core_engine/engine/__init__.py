@@ -13,7 +13,7 @@ The main path, in the order in which a call takes it:
 - ``hooks``, ``crashes``, ``cancellation``, ``signals``, ``requests``       what may happen beside it
 - ``pauses``, ``holds``                                                     - and in between
 - ``progress``, ``previous``, ``loading``, ``stored_parameters``, ``reachable``
-- ``runner_import``, ``tracebacks``, ``main_guard``, ``run_logs``, ``failure_policy``
+- ``runner_import``, ``tracebacks``, ``main_guard``, ``run_logs``, ``failure_policy``, ``signalled_end``, ``forks``
 """
 
 from __future__ import annotations

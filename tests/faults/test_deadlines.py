@@ -68,6 +68,7 @@ def run_items(count: int, seed: int) -> None:
     completed: list[int] = []
     job(return_state=True).result(raise_on_failure=False)
     expect_outcomes(names, {"Completed", "TimedOut"}, count)
+    assert interrupted
     assert not set(interrupted) & set(completed)
     (run,) = read_flow_runs()
     assert Counter(one.state.name for one in read_task_runs(run.id)) == names

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from core_engine import flow, task
+from core_engine import flow, pause_flow_run, task
 from core_engine.exceptions import TerminationSignal
 from core_engine.task_runners import BaseTaskRunner
 from tests.behaviours.helpers import block, read_flow_runs, read_task_runs, setting, takes_less_than
@@ -72,6 +72,11 @@ async def in_sync_child(moment: Moment) -> None:
     waiting_child(moment)
 
 
+async def in_pause(moment: Moment) -> None:
+    moment.come()
+    await pause_flow_run(timeout=PATIENCE)
+
+
 async def at_the_end(moment: Moment) -> None:
     await sleeps.submit(moment)
 
@@ -83,6 +88,7 @@ async def in_group(moment: Moment) -> None:
 
 
 WAYS = [
+    in_pause,
     in_sleep,
     in_async_call,
     in_result,

@@ -4,12 +4,12 @@ import hashlib
 import signal
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import pytest
 
-from core_engine import flow, task
+from core_engine import flow, pause_flow_run, task
 from core_engine.backend import open_backend
 from core_engine.exceptions import TerminationSignal
 from core_engine.task_runners import BaseTaskRunner
@@ -65,7 +65,22 @@ def in_as_completed(moment: Moment) -> None:
         future.result()
 
 
-WAYS = [in_result, in_call, in_sleep, in_loop, in_c, at_the_end, in_as_completed]
+def in_pause(moment: Moment) -> None:
+    moment.come()
+    pause_flow_run(timeout=PATIENCE)
+
+
+def in_stream(moment: Moment) -> None:
+    def items() -> Iterator[Moment]:
+        moment.come()
+        spin()
+        yield moment
+
+    for future in waits.stream(items()):
+        future.result()
+
+
+WAYS = [in_pause, in_stream, in_result, in_call, in_sleep, in_loop, in_c, at_the_end, in_as_completed]
 
 
 @pytest.mark.behaviour("D25", "CRASH-2", "CRASH-4", "CRASH-5", "D36", "I8")

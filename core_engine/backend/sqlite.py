@@ -308,6 +308,15 @@ class SqliteStore:
         with self._control_lock, translated(self.path):
             yield self._control
 
+    def _rest(self) -> list[threading.Lock]:
+        """Before a fork: waits until no thread of this process is in a transaction, and lets none begin one.
+
+        SQLite keeps per process which locks its connections hold. A child would inherit that one is held, for ever.
+        Returns the locks that are to be released.
+        """
+        locks = (self._apply_lock, self._control_lock)
+        return [lock for lock in locks if lock.acquire(timeout=_FORK_SECONDS)]
+
     def _abandon(self) -> None:
         """In a forked child: the connections are the parent's."""
         abandon(self._writer)
@@ -322,10 +331,35 @@ class SqliteStore:
 _stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
 
 
+# Longer than a transaction takes, unless another process holds the database: then the fork is not kept waiting for it.
+_FORK_SECONDS = 5.0
+
+
+class _Forking(threading.local):
+    """What the thread that is forking holds."""
+
+    def __init__(self) -> None:
+        self.locks: list[threading.Lock] = []
+
+
+_forking = _Forking()
+
+
+def _rest_before_fork() -> None:
+    for store in list(_stores):
+        _forking.locks += store._rest()
+
+
+def _go_on_in_parent() -> None:
+    while _forking.locks:
+        _forking.locks.pop().release()
+
+
 def _abandon_in_child() -> None:
+    _forking.locks.clear()
     for store in list(_stores):
         store._abandon()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_abandon_in_child)
+    os.register_at_fork(before=_rest_before_fork, after_in_parent=_go_on_in_parent, after_in_child=_abandon_in_child)

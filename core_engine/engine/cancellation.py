@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 INTERRUPT_AGAIN_SECONDS = 0.1
 LONGEST_CANCELLATION_SECONDS = 0.9
+# After so many runs that are recorded as ended it is asked whether there is still time for that.
+LOOK_EVERY = 1_000
 
 
 class TaskRunCancelled(Interrupt):
@@ -126,9 +128,12 @@ async def end_runs_below(flow_run: ActiveFlowRun) -> None:
 def _end_waiting(flow_run: ActiveFlowRun) -> None:
     """Records the task runs that have not started, or wait for their next attempt: they never will."""
     from core_engine.engine.crashes import end_unstarted
+    from core_engine.engine.signals import is_urgent
 
     for run_set in flow_run.open_sets():
         for index in run_set.unsettled():
+            if index % LOOK_EVERY == 0 and is_urgent(flow_run):
+                return
             if index not in run_set.active or index in run_set.waiting:
                 end_unstarted(run_set, index)
 

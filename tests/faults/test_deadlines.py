@@ -160,7 +160,7 @@ def test_deadlines_at_the_ends_of_flows_hit_nothing_else(place: str):
     def job(index: int) -> int:
         works(around(limit / 2, chance))
         assert item(index) == index
-        works(around(limit / 2, chance) * 0.6)
+        works(around(limit / 2, chance) * 0.95)
         return index
 
     @flow

@@ -295,3 +295,45 @@ def test_a_flow_that_is_cancelled_from_outside_leaves_nothing_running(way: Calla
         assert run.state_type == "CRASHED"
     states = [state for run in read_flow_runs() for state in states_of(read_task_runs(run.id))]
     assert set(states) <= {"CRASHED"}
+
+
+@pytest.mark.behaviour("CRASH-5")
+@pytest.mark.parametrize("canceller", ["asyncio", "anyio"])
+def test_who_cancels_a_crashing_flow_once_more_waits_until_it_is_recorded(canceller: str):
+    moment, in_hook, hooks = Moment(), Moment(), []
+
+    async def note(flow: Any, flow_run: Any, state: Any) -> None:
+        in_hook.come()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        hooks.append(state.name)
+
+    @flow(on_crashed=[note])
+    async def cancelled() -> None:
+        await in_result(moment)
+
+    async def cancel_twice() -> None:
+        running = asyncio.create_task(cancelled())
+        await asyncio.to_thread(moment.await_it)
+        running.cancel()
+        await asyncio.to_thread(in_hook.await_it)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    async def leave_a_scope() -> None:
+        async def leave() -> None:
+            await asyncio.to_thread(moment.await_it)
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(leave)
+            await cancelled()
+
+    with takes_less_than(PATIENCE / 2):
+        asyncio.run(cancel_twice() if canceller == "asyncio" else leave_a_scope())
+
+    (run,) = read_flow_runs()
+    assert run.state_type == "CRASHED"
+    assert hooks == ["Crashed"]
+    assert states_of(read_task_runs(run.id)) == ["CRASHED"]

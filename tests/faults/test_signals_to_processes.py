@@ -147,7 +147,7 @@ def test_the_end_of_the_grace_time_is_like_a_second_signal(tmp_path: Path, numbe
 
 
 @pytest.mark.behaviour("D25")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.faults), signal.SIGTERM])
 def test_a_process_whose_main_thread_sits_in_c_code_ends_after_the_grace_time(tmp_path: Path, number: int):
     stuck = """
         import hashlib
@@ -177,7 +177,7 @@ def test_a_process_whose_main_thread_sits_in_c_code_ends_after_the_grace_time(tm
 
 
 @pytest.mark.behaviour("D25")
-@pytest.mark.parametrize("place", ["flow", "hook"])
+@pytest.mark.parametrize("place", ["flow", pytest.param("hook", marks=pytest.mark.faults)])
 def test_code_that_swallows_every_interrupt_does_not_keep_the_process(tmp_path: Path, place: str):
     swallows = f"""
         import time

@@ -159,7 +159,7 @@ class _Handlers:
         is_another = now - self._last_time > SAME_SIGNAL_SECONDS
         self._last_time = now
         if not episode.numbers or is_another:
-            episode.is_urgent = bool(episode.numbers)
+            episode.is_urgent = episode.is_urgent or bool(episode.numbers)
             episode.numbers.append(number)
             episode.reason = episode.reason or exception_of(number)
             episode.is_owed = True
@@ -180,14 +180,13 @@ class _Handlers:
         if episode is None or not episode.is_owed or not episode.is_live():
             return
         is_awaited = self._calls[-1].task is not None
-        if is_awaited:
-            episode.is_owed = False
-            self._cancel_calls(episode.number, frame)
-        if is_awaited and not episode.is_urgent:
-            return
-        if may_interrupt(frame) or (episode.is_forced and not _is_here(frame)):
+        may_raise = may_interrupt(frame) or (episode.is_forced and not _is_here(frame))
+        if may_raise and (episode.is_urgent or not is_awaited):
             episode.is_owed = episode.is_forced = False
             raise exception_of(episode.number)
+        if is_awaited:
+            episode.is_owed = False
+            self._cancel_calls(episode, frame)
 
     def pass_on(self, number: int, frame: FrameType | None) -> None:
         """A signal that means no flow: whoever handled it before gets it."""
@@ -195,15 +194,13 @@ class _Handlers:
         if callable(earlier):
             earlier(number, frame)
         else:
-            # It kills the process, or does nothing: what is done at the end of an interpreter is not done then.
-            journal.flush_all(FLUSH_SECONDS)
             signal.signal(number, earlier)
             signal.raise_signal(number)
 
-    def _cancel_calls(self, number: int, frame: FrameType | None) -> None:
-        if self.leaves_to_asyncio(number):
-            # It cancels its main task, and raises KeyboardInterrupt when that has ended.
-            self.earlier(number)(number, frame)
+    def _cancel_calls(self, episode: Episode, frame: FrameType | None) -> None:
+        if self.leaves_to_asyncio(episode.number) and not episode.is_urgent:
+            # It cancels its main task, and raises KeyboardInterrupt when that has ended; called again, at once.
+            self.earlier(episode.number)(episode.number, frame)
             return
         for call in reversed(self._calls):
             if call.task is None:
@@ -294,6 +291,9 @@ def _hand_over(episode: Episode | None) -> None:
     if episode is None or not episode.numbers:
         return
     if signal.SIGTERM in episode.numbers:
+        if not callable(_handlers.earlier(signal.SIGTERM)):
+            # It kills the process: what is done at the end of an interpreter is not done then.
+            journal.flush_all(FLUSH_SECONDS)
         _handlers.pass_on(signal.SIGTERM, sys._getframe())
     _raise_unless_raised(exception_of(episode.number))
 

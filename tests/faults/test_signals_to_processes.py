@@ -80,7 +80,7 @@ def test_a_process_that_is_terminated_records_its_runs_and_ends_by_the_signal(tm
 
 # A task that cannot be interrupted: an orderly end would wait for it.
 CANNOT_BE_INTERRUPTED = """
-    import threading
+    import asyncio, threading
     from core_engine import flow, task
 
     @task
@@ -104,17 +104,41 @@ CANNOT_BE_INTERRUPTED = """
         print("saw", quick.submit().result(), flush=True)
         stuck.submit().result()
 
-    main_job()
+    @flow
+    async def async_job():
+        print("saw", quick.submit().result(), flush=True)
+        stuck.submit()
+        await asyncio.sleep(60)
+
+    @flow
+    def above_job():
+        async_job()
+
+    {call}
     """
+WAYS = {"sync": "main_job()", "async": "asyncio.run(async_job())", "async below sync": "above_job()"}
+
+
+def expect_that_all_was_recorded() -> None:
+    """What the caller had seen is in the store, and that all the rest crashed."""
+    for run in read_flow_runs():
+        assert run.state_type == "CRASHED"
+        found = {one.task_name: one.state_type.value for one in read_task_runs(run.id)}
+        assert found in (
+            {"quick": "COMPLETED", "stuck": "CRASHED"},
+            {"async-job": "CRASHED"},
+        )
 
 
 @pytest.mark.behaviour("D25", "I1")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_ends_the_process_at_once(tmp_path: Path, number: int):
-    with script(tmp_path, CANNOT_BE_INTERRUPTED, CORE_ENGINE_GRACE_SECONDS="60") as running:
+@pytest.mark.parametrize("way", list(WAYS))
+def test_a_second_signal_ends_the_process_at_once(tmp_path: Path, number: int, way: str):
+    source = CANNOT_BE_INTERRUPTED.format(call=WAYS[way])
+    with script(tmp_path, source, CORE_ENGINE_GRACE_SECONDS="60") as running:
         running.await_line("running")
         running.send(number)
-        # The first one has come through when it is recorded why the flow ends, which a task waits for here.
+        # The first one waits for the task, however long.
         with pytest.raises(TimeoutError):
             running.await_end(0.5)
         with takes_less_than(PATIENCE / 2):
@@ -123,27 +147,22 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path: Path, number: int):
 
     assert code == -number, errors
     assert "saw 1" in running.lines
-    (run,) = read_flow_runs()
-    assert run.state_type == "CRASHED"
-    assert [(one.task_name, one.state_type) for one in read_task_runs(run.id)] == [
-        ("quick", "COMPLETED"),
-        ("stuck", "CRASHED"),
-    ]
+    expect_that_all_was_recorded()
 
 
 @pytest.mark.behaviour("D25", "I1")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_end_of_the_grace_time_is_like_a_second_signal(tmp_path: Path, number: int):
-    with script(tmp_path, CANNOT_BE_INTERRUPTED, CORE_ENGINE_GRACE_SECONDS="0.3") as running:
+@pytest.mark.parametrize("way", list(WAYS))
+def test_the_end_of_the_grace_time_is_like_a_second_signal(tmp_path: Path, number: int, way: str):
+    source = CANNOT_BE_INTERRUPTED.format(call=WAYS[way])
+    with script(tmp_path, source, CORE_ENGINE_GRACE_SECONDS="0.3") as running:
         running.await_line("running")
         with takes_less_than(PATIENCE / 2):
             running.send(number)
             code, errors = running.end()
 
     assert code == -number, errors
-    (run,) = read_flow_runs()
-    assert run.state_type == "CRASHED"
-    assert states_of(read_task_runs(run.id)) == ["COMPLETED", "CRASHED"]
+    expect_that_all_was_recorded()
 
 
 @pytest.mark.behaviour("D25")
@@ -323,7 +342,7 @@ def test_ctrl_c_typed_in_a_terminal_ends_the_flow_in_order(tmp_path: Path, runne
 @pytest.mark.behaviour("D25")
 def test_ctrl_c_typed_twice_in_a_terminal_does_not_wait_for_what_cannot_be_interrupted(tmp_path: Path):
     path = tmp_path / "typed.py"
-    path.write_text(textwrap.dedent(CANNOT_BE_INTERRUPTED))
+    path.write_text(textwrap.dedent(CANNOT_BE_INTERRUPTED.format(call=WAYS["sync"])))
     environment = {**os.environ, "CORE_ENGINE_GRACE_SECONDS": "60"}
     terminal = pexpect.spawn(sys.executable, [str(path)], timeout=PATIENCE, env=environment, encoding="utf-8")
     try:

@@ -14,11 +14,13 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def waiting(start: Start, tmp_path: Path) -> tuple[subprocess.Popen[str], Path]:
+def waiting(cli: Cli, start: Start, tmp_path: Path) -> tuple[subprocess.Popen[str], Path]:
     """A process whose flow goes on until the file is removed."""
     file = tmp_path / "file"
     process = start("run", f"{FLOWS}:waiting", "-p", f"path={file}")
     until(file.exists)
+    # The flow's function may begin before its state is committed.
+    until(lambda: [run["state"]["name"] for run in cli.json("runs")] == ["Running"])
     return process, file
 
 

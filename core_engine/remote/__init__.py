@@ -1,15 +1,29 @@
 """Remote execution: runs of tasks on workers in other processes, decided there and recorded here.
 
-``roads``      what a cluster must be able to carry: the two classes that a runner implements
-``session``    the flow's end: sends blocks of runs, takes reports, owns what becomes of each run
-``queues``     what waits to be sent; ``blocks`` sizes blocks by measured time
-``shipment``   what is pickled: definitions, parameters, references to values that stay on the cluster
-``worker``     the worker's end: ``execute_block``; ``permit`` is what the engine's rules find there, ``reporting``
-               gathers and sends what they decide
-``reports``    records and numbered messages; ``receiving`` is what becomes of them in the flow's process
-``values``     where values are: in a report, on the cluster, in a storage
-``runner``     the base of runners on clusters; ``calls`` are single calls of anything, for their basic members
-``handshake``  what must be the same in both processes
+``roads``       what a cluster must be able to carry: the two classes that a runner implements
+``runner``      the base of runners on clusters; ``calls`` are single calls of anything, for their basic members
+``handshake``   what must be the same in both processes
+
+What travels:
+``payloads``    a block as plain values; ``shipment`` pickles definitions, parameters, references to large values
+``reports``     records in numbered messages
+``commands``    what goes down to a worker
+``values``      where values are: in a report, on the cluster, in a storage
+
+In the flow's process:
+``session``     its thread, and the parts that do the work in it:
+``queues``      what waits to be sent; ``blocks`` sizes blocks by measured time
+``sending``     blocks go out; ``sharing`` puts what many have in common on the cluster, ``shipments`` are on their way
+``arrivals``    messages come in: ``receiving`` records states and lines, ``questions`` are answered
+``losses``      what becomes of a block that does not come back; ``endings`` of a run that no worker ended
+``kept_values`` values on the cluster, fetched before it goes away
+
+On a worker:
+``worker``      what the cluster calls: ``execute_block``, ``receive_command``
+``loading``     unpickles what travelled
+``execution``   a block while it is executed; ``async_items`` side by side, on a loop
+``item_runs``   its items as task runs; ``permit`` is what the engine's rules find there
+``reporting``   gathers and sends what they decide
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,11 +31,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from core_engine.remote.calls import run_call
     from core_engine.remote.handshake import differences, versions
+    from core_engine.remote.payloads import this_process
     from core_engine.remote.receiving import clock_offset_between
     from core_engine.remote.roads import Block, Road, WorkerLost, WorkerRoad
     from core_engine.remote.runner import RemoteTaskRunner
     from core_engine.remote.session import RemoteSession
-    from core_engine.remote.worker import current_road, execute_block, receive_command, this_process
+    from core_engine.remote.worker import current_road, execute_block, receive_command
 
 __all__ = [
     "Block",
@@ -53,7 +68,7 @@ _PLACES = {
     "execute_block": "worker",
     "receive_command": "worker",
     "run_call": "calls",
-    "this_process": "worker",
+    "this_process": "payloads",
     "versions": "handshake",
 }
 

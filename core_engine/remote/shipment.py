@@ -17,8 +17,8 @@ import cloudpickle
 
 from core_engine.engine.inputs import HANDLES, checked_state, unsearchable
 from core_engine.exceptions import MissingResult, UpstreamTaskError
+from core_engine.remote.payloads import Definition, Shared
 from core_engine.remote.values import ClusterResult, InlineResult, unpicklable
-from core_engine.remote.worker import Definition, Shared
 from core_engine.results.records import PersistedResult
 from core_engine.schemas.states import FAILED
 from core_engine.states import get_state_exception, stored_value

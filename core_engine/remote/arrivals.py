@@ -1,0 +1,212 @@
+"""What becomes of the messages of workers: each block's are put in order, and each record goes to what handles it."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from core_engine.concurrency.threads import service_threads
+from core_engine.concurrency.waiting import step
+from core_engine.engine.cancellation import TaskRunCancelled
+from core_engine.engine.hooks import run_task_hooks, task_hooks
+from core_engine.exceptions import CoreEngineError
+from core_engine.remote import reports
+from core_engine.remote.blocks import BlockSizer
+from core_engine.remote.commands import RemoteExecution
+from core_engine.remote.endings import crash, crash_all
+from core_engine.remote.questions import answer
+from core_engine.remote.receiving import take_cache, take_log, take_name, take_transition
+from core_engine.remote.reports import Message, Record, Transition
+from core_engine.remote.roads import Road, WorkerLost
+from core_engine.schemas.states import FINAL_TYPES, RUNNING, State
+
+if TYPE_CHECKING:
+    from core_engine.engine.active import ActiveTaskRun
+    from core_engine.engine.calls import TaskCall
+    from core_engine.engine.run_sets import RunSet
+    from core_engine.remote.commands import Commands
+    from core_engine.remote.kept_values import KeptValues
+    from core_engine.remote.losses import Losses
+    from core_engine.remote.queues import Queues
+    from core_engine.remote.shipments import Shipment
+
+_logger = logging.getLogger("core_engine.remote")
+
+
+class KnownWorkers:
+    """What has been learnt of workers. Written by whoever learns it, read by the session's thread.
+
+    Attributes:
+        offsets: Seconds by which the clock of each is ahead of ours.
+        local: Those that live in this process.
+    """
+
+    def __init__(self) -> None:
+        self.offsets: dict[str, float] = {}
+        self.local: set[str] = set()
+
+
+class Arrivals:
+    """Handles the messages of one session, in its thread.
+
+    Parameters:
+        on_the_way: Blocks that were sent, by number; ended ones are taken out.
+        queues: Where runs go that are to be sent again.
+        workers, values, commands, losses, road: The session's.
+    """
+
+    def __init__(
+        self,
+        on_the_way: dict[int, Shipment],
+        queues: Queues,
+        workers: KnownWorkers,
+        values: KeptValues,
+        commands: Commands,
+        losses: Losses,
+        road: Road,
+    ) -> None:
+        self._on_the_way = on_the_way
+        self._queues = queues
+        self._workers = workers
+        self._values = values
+        self._commands = commands
+        self._losses = losses
+        self._road = road
+        self._handlers: dict[str, Callable[[Shipment, Record], None]] = {
+            reports.STATE: self._state,
+            reports.CALL_ENDED: self._call_ended,
+            reports.LOG: self._log,
+            reports.TIMES: lambda shipment, record: shipment.queue.sizer.measured(*record[1:]),
+            reports.CACHE: lambda shipment, record: take_cache(shipment.run_set, *record[1:]),
+            reports.NAME: lambda shipment, record: take_name(shipment.run_set, *record[1:]),
+            reports.GIVEN_BACK: self._given_back,
+            reports.QUESTION: self._question,
+            reports.UNREADABLE: self._unreadable,
+            reports.BLOCK_STARTED: lambda shipment, record: None,
+        }
+
+    def receive(self, message: Message) -> None:
+        """Takes a message of a worker, in whatever order they come."""
+        shipment = self._on_the_way.get(message.block)
+        if shipment is None:
+            return
+        if shipment.attempt is None:
+            shipment.attempt = message.attempt
+            shipment.worker = message.worker
+        if shipment.attempt != message.attempt:
+            self._refuse(shipment, message)
+            return
+        for one in shipment.order.accept(message):
+            shipment.queue.context.run(self._take_records, shipment, one.records)
+        if shipment.order.is_complete:
+            self._end(shipment)
+
+    def done(self, shipment: Shipment, content: bytes | None, error: BaseException | None) -> None:
+        """Takes what the cluster says became of the call of a block: its last message, if that came by this way."""
+        if content:
+            self.receive(Message.decode(content))
+        if shipment.number not in self._on_the_way:
+            return
+        for message in shipment.order.skip_gaps():
+            shipment.queue.context.run(self._take_records, shipment, message.records)
+        if error is None:
+            error = CoreEngineError("Reports of the worker were lost on their way.")
+        shipment.queue.context.run(self._losses.lose, shipment, error)
+
+    def _refuse(self, shipment: Shipment, message: Message) -> None:
+        """A cluster called a block again by itself, so the first worker is lost; starts are counted here (D22)."""
+        self._commands.stop(shipment, message.worker)
+        reason = "The worker is gone, and the cluster started its calls elsewhere."
+        self._losses.lose(shipment, WorkerLost(shipment.worker, reason))
+        self._road.revoke(shipment.name)
+
+    def _end(self, shipment: Shipment) -> None:
+        self._on_the_way.pop(shipment.number, None)
+        error = CoreEngineError("The worker ended its block without a report of this run.")
+        shipment.queue.context.run(crash_all, shipment.run_set, list(shipment.calls.values()), error)
+        shipment.calls.clear()
+
+    def _take_records(self, shipment: Shipment, records: Sequence[Record]) -> None:
+        for record in records:
+            self._handlers[record[0]](shipment, record)
+
+    # One for each kind of record --------------------------------------------------------------------------------------
+
+    def _state(self, shipment: Shipment, record: Record) -> None:
+        run_set = shipment.run_set
+        change = Transition(*record)
+        position = change.position
+        offset = self._workers.offsets.get(shipment.worker, 0.0)
+        run = take_transition(run_set, change, shipment.worker, offset, self._values.keep)
+        if run is None:
+            if change.type == RUNNING.value:
+                self._commands.interrupt(shipment, position, TaskRunCancelled)
+        elif run.state._type is RUNNING:
+            run_set.executing[position] = RemoteExecution(self._commands, shipment, position)
+        else:
+            run_set.executing.pop(position, None)
+
+    def _call_ended(self, shipment: Shipment, record: Record) -> None:
+        position = record[1]
+        call = shipment.calls.pop(position, None)
+        run_set = shipment.run_set
+        run = run_set.active.get(position)
+        if call is None or run is None or run_set.states[position] is not None:
+            return
+        call.run_record = run
+        state = run.state
+        if state._type is RUNNING:
+            crash(run_set, call, CoreEngineError("The reports of the run's end were lost on their way."))
+        elif state._type in FINAL_TYPES and task_hooks(run, run_set.task, state):
+            _run_hooks(run_set, run, call, state)
+        else:
+            call.report(state)
+
+    def _log(self, shipment: Shipment, record: Record) -> None:
+        worker = shipment.worker
+        offset = self._workers.offsets.get(worker, 0.0)
+        take_log(shipment.run_set, record, worker, offset, worker not in self._workers.local)
+
+    def _given_back(self, shipment: Shipment, record: Record) -> None:
+        self._send_again(shipment, [position for position in record[1] if shipment.calls.pop(position, None)])
+
+    def _question(self, shipment: Shipment, record: Record) -> None:
+        _, position, key = record
+        call = shipment.calls.pop(position, None)
+        if call is None or shipment.run_set.states[position] is not None:
+            return
+        if answer(shipment.queue, call, key):
+            self._send_again(shipment, [position])
+
+    def _unreadable(self, shipment: Shipment, record: Record) -> None:
+        """A call could not be unpickled: one of several is found by sending them singly."""
+        _, position, content = record
+        call = shipment.calls.pop(position, None)
+        queue = shipment.queue
+        if call is None or queue.run_set.states[position] is not None:
+            return
+        if queue.returns.get(position):
+            crash(queue.run_set, call, pickle.loads(content))
+            return
+        queue.returns[position] = 1
+        queue.sizer = BlockSizer(1)
+        self._send_again(shipment, [position])
+
+    def _send_again(self, shipment: Shipment, positions: list[int]) -> None:
+        shipment.queue.add_again(positions)
+        self._queues.wake(shipment.queue)
+
+
+def _run_hooks(run_set: RunSet, run: ActiveTaskRun, call: TaskCall, state: State) -> None:
+    context = run_set.context.copy()
+
+    def run_them() -> None:
+        try:
+            context.run(step, run_task_hooks(run, run_set.task, state))
+        except Exception:
+            _logger.exception("The hooks of %s could not be run.", run.run_name)
+        call.report(state)
+
+    service_threads.run(run_them)

@@ -1,0 +1,129 @@
+"""The items of a block as task runs: each is put up from what travelled, asked about, begun and ended."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+from core_engine.engine.active import ActiveTaskRun
+from core_engine.remote.payloads import Definition, Item, Payload, Shared
+from core_engine.remote.permit import RemoteFlowRun, RemoteGroup, RemoteRunSet, WorkerClient
+from core_engine.remote.reports import CALL_ENDED, QUESTION
+from core_engine.remote.values import WorkerResultFactory
+from core_engine.schemas.records import FlowRun
+from core_engine.schemas.states import FINAL_TYPES
+
+if TYPE_CHECKING:
+    from core_engine.remote.reporting import BlockReport
+    from core_engine.remote.roads import WorkerRoad
+
+
+class ItemRuns:
+    """The runs of one block.
+
+    Parameters:
+        block: The block.
+        report: Takes what happens to them.
+        road: The way back.
+
+    Attributes:
+        run_set: Stands for their run set.
+        active: Runs that have begun and not ended, by position.
+    """
+
+    def __init__(self, block: Payload, report: BlockReport, road: WorkerRoad) -> None:
+        self._items = block.items
+        self._report = report
+        self._road = road
+        self._client = WorkerClient(report, {})
+        id, name, flow_name = block.flow_run
+        self._flow_run = RemoteFlowRun(FlowRun(id=id, name=name, flow_name=flow_name), block.attempt, self._client)
+        self._groups = [_group(facts) for facts in block.groups]
+        self.run_set = RemoteRunSet(block.needs_slots)
+        self.active: dict[int, ActiveTaskRun] = {}
+
+    def load(self, definition: Definition, shared: Shared, rows: Sequence[Sequence[Any]]) -> None:
+        """Takes what they are executed with."""
+        self._definition = definition
+        self._shared = shared
+        self._rows = rows
+        self._factory = WorkerResultFactory.of(definition.result_factory, self._road)
+
+    def begin(self, number: int) -> Coroutine[Any, Any, Any] | None:
+        """Returns the coroutine that executes an item; None if it is not to be executed, which has been reported."""
+        item = self._items[number]
+        if item.position in self.run_set.cancel_requests:
+            self._report.add((CALL_ENDED, item.position))
+            return None
+        run = self._activate(item)
+        definition = self._definition
+        parameters = self._shared.parameters_of(self._rows[number], definition.task)
+        if self._asks(run, item, parameters):
+            return None
+        from core_engine.engine.task_runs import begin_task_run
+
+        return begin_task_run(
+            task=definition.task,
+            task_run=run,
+            parameters=parameters,
+            wait_for=None,
+            result_factory=self._factory,
+            log_prints=definition.log_prints,
+            settings=None,
+        )
+
+    def crashed(self, number: int, error: BaseException) -> None:
+        """Takes what the coroutine of an item raised."""
+        from core_engine.engine.crashes import crash_task_run
+
+        run = self.active[self._items[number].position]
+        if run.state._type not in FINAL_TYPES:
+            crash_task_run(run, error)
+
+    def ended(self, number: int) -> None:
+        """Reports that an item's call is over."""
+        position = self._items[number].position
+        self._report.add((CALL_ENDED, position))
+        self.active.pop(position, None)
+
+    def _activate(self, item: Item) -> ActiveTaskRun:
+        group = self._groups[item.group]
+        group.positions[item.run_index] = item.position
+        flow_run: Any = self._flow_run
+        run = ActiveTaskRun(flow_run, group, item.run_index, group.first_state(item.run_index))
+        if item.progress is not None:
+            item.progress.take_up(run)
+        run_set: Any = self.run_set
+        run.run_set = run_set
+        run.position = item.position
+        run.worker = self._road.worker
+        if item.answer is not None:
+            self._client.answers.setdefault(*item.answer)
+        self.active[item.position] = run
+        return run
+
+    def _asks(self, run: ActiveTaskRun, item: Item, parameters: dict[str, Any]) -> bool:
+        """Ends the call with a question if only the flow's process knows whether the run's result is stored (D13)."""
+        definition = self._definition
+        if definition.task.cache_key_fn is None or item.answer is not None or run.group.policy.refresh_cache:
+            return False
+        from core_engine.context import TaskRunContext
+        from core_engine.engine.caching import cache_key_of
+
+        client: Any = self._client
+        try:
+            context = TaskRunContext.of(run, definition.task, client, parameters, self._factory, definition.log_prints)
+            key = cache_key_of(context, parameters)
+        except Exception:  # the run itself meets it again, and records it
+            key = None
+        if key is None or key in self._client.answers:
+            return False
+        self._report.add((QUESTION, item.position, key))
+        self.active.pop(item.position, None)
+        return True
+
+
+def _group(facts: dict[str, Any]) -> RemoteGroup:
+    group = RemoteGroup(**facts)
+    group.positions = {}
+    return group

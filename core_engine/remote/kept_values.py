@@ -1,0 +1,59 @@
+"""Large values that stay on the cluster: held while somebody may ask for them, fetched before it goes away (D26)."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from core_engine.exceptions import CoreEngineError
+from core_engine.remote.values import ClusterResult
+
+if TYPE_CHECKING:
+    from core_engine.remote.roads import Road
+
+_logger = logging.getLogger("core_engine.remote")
+
+
+class KeptValues:
+    """The values of one session that are on its cluster.
+
+    Parameters:
+        road: The way to the cluster.
+    """
+
+    def __init__(self, road: Road) -> None:
+        self._road = road
+        self._results: weakref.WeakSet[ClusterResult[Any]] = weakref.WeakSet()
+
+    def keep(self, key: str, size: int, value_type: str) -> ClusterResult[Any]:
+        """Returns the record of a value that a worker kept; the cluster lets it go when nobody holds the record."""
+        self._road.reference(key)
+        result: ClusterResult[Any] = ClusterResult(key, size, value_type, self._road.fetch)
+        self._results.add(result)
+        weakref.finalize(result, self._road.release, key).atexit = False
+        return result
+
+    def fetch_all(self, limit_bytes: int) -> None:
+        """Fetches what somebody may still ask for; what is too much is missing from now on, with one warning."""
+        left, missing = limit_bytes, 0
+        for result in list(self._results):
+            if result.has_cached_object():
+                continue
+            if result.size <= left:
+                try:
+                    result.read()
+                    left -= result.size
+                    continue
+                except CoreEngineError as error:
+                    _logger.debug("A result was lost with the cluster: %s", error)
+            else:
+                missing += 1
+            result.leave()
+        if missing:
+            _logger.warning(
+                "%d large results stayed on the cluster and are missing from now on: together they exceed the setting "
+                "results_fetch_limit_bytes (%s). Use persist_result=True to keep such results.",
+                missing,
+                f"{limit_bytes:,}",
+            )

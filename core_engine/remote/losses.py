@@ -1,0 +1,79 @@
+"""What becomes of the runs of a block that did not come back: they are Crashed, or go again within a budget."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core_engine.exceptions import CoreEngineError
+from core_engine.remote.endings import crash, crash_all
+from core_engine.remote.roads import WorkerLost
+
+if TYPE_CHECKING:
+    from core_engine.engine.calls import TaskCall
+    from core_engine.remote.queues import Queues, RunSetQueue
+    from core_engine.remote.sharing import SharedContent
+    from core_engine.remote.shipments import Shipment
+
+# How often a run may come back unstarted, because workers died, before it is taken for the reason.
+MOST_RETURNS = 3
+
+
+class Losses:
+    """Decides on the blocks of one session that are lost, in its thread.
+
+    Parameters:
+        queues: Where runs go that are to be sent again.
+        on_the_way: Blocks that were sent; lost ones are taken out.
+        shared: What goes with many blocks.
+        lost_retries: How often a run is executed again that was lost while it ran.
+    """
+
+    def __init__(
+        self, queues: Queues, on_the_way: dict[int, Shipment], shared: SharedContent, lost_retries: int
+    ) -> None:
+        self._queues = queues
+        self._on_the_way = on_the_way
+        self._shared = shared
+        self._lost_retries = lost_retries
+
+    def lose(self, shipment: Shipment, error: BaseException) -> None:
+        """Decides on the runs of a block without a reported end.
+
+        Parameters:
+            shipment: The block.
+            error: Why: ``WorkerLost`` is a reason to execute them again, anything else is not.
+        """
+        self._on_the_way.pop(shipment.number, None)
+        run_set = shipment.run_set
+        calls = [call for call in shipment.calls.values() if run_set.states[call.index] is None]
+        shipment.calls.clear()
+        if not isinstance(error, WorkerLost):
+            crash_all(run_set, calls, error)
+            return
+        self._shared.forget(shipment.queue)
+        started = _started(shipment, calls)
+        worker = shipment.worker or error.worker or "unknown"
+        again = []
+        for call in calls:
+            run_set.executing.pop(call.index, None)
+            if self._may_go_again(shipment.queue, call.index, call.index in started):
+                again.append(call.index)
+            else:
+                crash(run_set, call, CoreEngineError(f"Worker {worker} was lost. {error}"))
+        shipment.queue.add_again(again)
+        self._queues.wake(shipment.queue)
+
+    def _may_go_again(self, queue: RunSetQueue, position: int, has_started: bool) -> bool:
+        counts, most = (queue.losses, self._lost_retries) if has_started else (queue.returns, MOST_RETURNS)
+        counts[position] = count = counts.get(position, 0) + 1
+        return count <= most
+
+
+def _started(shipment: Shipment, calls: list[TaskCall]) -> set[int]:
+    """Returns the positions of those of `calls` that were running: of a block that began and reported none, the first,
+    whose report may have been lost with the worker."""
+    run_set = shipment.run_set
+    started = {call.index for call in calls if call.index in run_set.executing}
+    if shipment.attempt is not None and not started and calls and not run_set.task.isasync:
+        started = {calls[0].index}
+    return started

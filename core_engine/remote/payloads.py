@@ -1,0 +1,73 @@
+"""What a block is made of, as it travels: definition, shared parameters, items."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from core_engine.remote.permit import ItemProgress
+    from core_engine.schemas.states import State
+    from core_engine.tasks import Task
+
+
+class Definition(NamedTuple):
+    """What all items of a run set have in common."""
+
+    task: Task[..., Any]
+    profile: Any
+    settings: Any
+    result_factory: Any
+    log_prints: bool
+
+
+class Shared(NamedTuple):
+    """The parameters that all items of a run set have in common, and how the others are called."""
+
+    parameters: dict[str, Any]
+    names: Sequence[str]
+    collapses: bool
+
+    def parameters_of(self, row: Sequence[Any], task: Task[..., Any]) -> dict[str, Any]:
+        """Returns the parameters of the item whose own are `row`."""
+        parameters = self.parameters.copy()
+        parameters.update(zip(self.names, row, strict=True))
+        return task.signature.collapse(parameters) if self.collapses else parameters
+
+
+class Item(NamedTuple):
+    """One run: its position in the run set, under which group and index it is recorded, and where it stands.
+
+    ``answer`` is what is stored under its cache key: (key, state or None), None when nobody has been asked.
+    """
+
+    position: int
+    group: int
+    run_index: int
+    progress: ItemProgress | None
+    answer: tuple[str, State | None] | None
+
+
+class Payload(NamedTuple):
+    """What a block is: plain values, and ``rows`` with the items' own parameters, pickled.
+
+    ``flow_run`` is the id and name of the flow run, and the name of its flow; ``attempt`` is the flow run's.
+    """
+
+    session: str
+    block: int
+    process: str
+    flow_run: tuple[UUID, str, str]
+    attempt: int
+    needs_slots: bool
+    groups: Sequence[dict[str, Any]]
+    items: Sequence[Item]
+    rows: bytes
+
+
+def this_process() -> str:
+    """Returns a text that no other process has at the same time."""
+    return f"{socket.gethostname()}:{os.getpid()}"

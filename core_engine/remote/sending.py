@@ -1,0 +1,219 @@
+"""Sending: which calls go next, what travels with them, and what becomes of those that cannot be sent."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import pickle
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from core_engine.concurrency.waiting import step
+from core_engine.engine.inputs import resolve_inputs
+from core_engine.engine.proposals import decide_task
+from core_engine.exceptions import UpstreamTaskError
+from core_engine.remote.endings import crash, crash_all, end_not_ready
+from core_engine.remote.payloads import Item, Payload, this_process
+from core_engine.remote.permit import ItemProgress
+from core_engine.remote.roads import Block, Road
+from core_engine.remote.shipment import blame_row, row_of, rows_pickled
+from core_engine.remote.shipments import Shipment
+from core_engine.schemas.states import RUNNING, make_state
+
+if TYPE_CHECKING:
+    from core_engine.engine.calls import TaskCall
+    from core_engine.engine.run_sets import RunSet
+    from core_engine.remote.queues import Queues, RunSetQueue
+    from core_engine.remote.sharing import SharedContent
+    from core_engine.remote.values import ClusterResult
+
+BLOCKS_PER_SLOT = 2
+# Blocks that are over sooner than this need more of themselves on the way, to keep workers busy.
+SHORT_BLOCK_SECONDS = 0.02
+SHORT_BLOCKS_PER_SLOT = 16
+
+GROUP_FACTS = (
+    *("prefix", "flow_run_id", "task_key", "task_name", "created", "first_index", "count", "is_map"),
+    *("task_version", "tags", "policy", "task_inputs"),
+)
+
+Rows = list[list[Any]]
+BlockDone = Callable[[Shipment, bytes | None, BaseException | None], None]
+
+_logger = logging.getLogger("core_engine.remote")
+
+
+class Sender:
+    """Sends the blocks of one session, in its thread.
+
+    Parameters:
+        session: The session's id.
+        road: The way to the cluster.
+        queues: What waits.
+        on_the_way: Blocks that were sent, by number; new ones are added here.
+        shared: What goes with many blocks.
+        done: Called, in any thread, when the cluster is done with a block.
+    """
+
+    def __init__(
+        self,
+        session: str,
+        road: Road,
+        queues: Queues,
+        on_the_way: dict[int, Shipment],
+        shared: SharedContent,
+        done: BlockDone,
+    ) -> None:
+        self._session = session
+        self._road = road
+        self._queues = queues
+        self._on_the_way = on_the_way
+        self._shared = shared
+        self._done = done
+        self._numbers = itertools.count()
+        self._process = this_process()
+        self._low_water = 0
+
+    def send_what_fits(self) -> None:
+        """Sends blocks until the cluster has as many as keep it busy, or nothing waits."""
+        slots = max(1, self._road.slots)
+        if len(self._on_the_way) > max(self._low_water, slots * BLOCKS_PER_SLOT - 1):
+            return
+        while True:
+            found = self._queues.next_calls(slots) if len(self._on_the_way) < slots * SHORT_BLOCKS_PER_SLOT else None
+            if found is None:
+                return
+            queue, calls = found
+            try:
+                queue.context.run(self._send, queue, calls)
+            except Exception as error:
+                _logger.exception("A block could not be sent.")
+                crash_all(queue.run_set, calls, error)
+            most = slots * _blocks_per_slot(queue)
+            if len(self._on_the_way) >= most:
+                # Many short blocks go out together, which costs a cluster less than one by one.
+                self._low_water = most // 2
+                return
+
+    def _send(self, queue: RunSetQueue, calls: list[TaskCall]) -> None:
+        run_set = queue.run_set
+        rows, calls = _rows(run_set, [call for call in calls if _may_start(run_set, call)])
+        if not calls:
+            return
+        try:
+            common = self._shared.of(queue)
+        except UpstreamTaskError as error:
+            for call in calls:
+                end_not_ready(run_set, call, error)
+            return
+        except Exception as error:
+            crash_all(run_set, calls, error)
+            return
+        try:
+            content, values = rows_pickled(rows)
+        except Exception:
+            self._send_singly(queue, calls, rows)
+            return
+        self._send_block(queue, calls, content, common, values)
+
+    def _send_singly(self, queue: RunSetQueue, calls: list[TaskCall], rows: Rows) -> None:
+        """Sends each call alone, since one of them cannot be pickled; that one ends here."""
+        for call, row in zip(calls, rows, strict=True):
+            try:
+                content, values = rows_pickled([row])
+            except Exception as reason:
+                crash(queue.run_set, call, blame_row(queue.run_set, row, reason))
+                continue
+            self._send_block(queue, [call], content, self._shared.of(queue), values)
+
+    def _send_block(
+        self,
+        queue: RunSetQueue,
+        calls: list[TaskCall],
+        rows: bytes,
+        common: list[Any],
+        values: list[ClusterResult[Any]],
+    ) -> None:
+        number = next(self._numbers)
+        payload = pickle.dumps(tuple(self._payload(queue, calls, number, rows)), protocol=5)
+        name = f"{queue.run_set.task.name}-{uuid.uuid4().hex}"
+        shipment = self._on_the_way[number] = Shipment(number, name, queue, calls)
+        references = [self._road.reference(value.key) for value in (*queue.values, *values)]
+        block = Block(name, payload, common, references, queue.depth, queue.annotations)
+        try:
+            self._road.send(block, lambda content, error: self._done(shipment, content, error))
+        except Exception as error:
+            self._done(shipment, None, error)
+
+    def _payload(self, queue: RunSetQueue, calls: list[TaskCall], number: int, rows: bytes) -> Payload:
+        run_set = queue.run_set
+        groups, items = _items(queue, calls)
+        record = run_set.flow_run.record
+        return Payload(
+            self._session,
+            number,
+            self._process,
+            (record.id, record.name, record.flow_name),
+            run_set.flow_run.attempt,
+            run_set.gate is not None,
+            groups,
+            items,
+            rows,
+        )
+
+
+def _blocks_per_slot(queue: RunSetQueue) -> int:
+    seconds = queue.sizer.seconds_each
+    if seconds is None or seconds * queue.sizer.next_size(1_000_000, 1) > SHORT_BLOCK_SECONDS:
+        return BLOCKS_PER_SLOT
+    return SHORT_BLOCKS_PER_SLOT
+
+
+def _may_start(run_set: RunSet, call: TaskCall) -> bool:
+    """Asks the rules where the flow run is not RUNNING: they refuse the start, and say what the run is in then."""
+    state = run_set.flow_run.progress.state
+    if state is None or state._type is RUNNING:
+        return True
+    run = run_set.activate(call.index)
+    decide_task(run, make_state(RUNNING, 0.0, None, 0, 0))
+    call.run_record = run
+    call.report(run.state)
+    return False
+
+
+def _rows(run_set: RunSet, calls: list[TaskCall]) -> tuple[Rows, list[TaskCall]]:
+    """Returns the parameters of each call that has all it needs, and these calls; others are ended here."""
+    rows, ready = [], []
+    for call in calls:
+        try:
+            if run_set.wait_for:
+                step(resolve_inputs({"wait_for": run_set.wait_for}, return_data=False))
+            rows.append(row_of(run_set, call.index))
+            ready.append(call)
+        except UpstreamTaskError as error:
+            end_not_ready(run_set, call, error)
+        except Exception as error:
+            crash(run_set, call, error)
+    return rows, ready
+
+
+def _items(queue: RunSetQueue, calls: list[TaskCall]) -> tuple[list[dict[str, Any]], list[Item]]:
+    """Returns the facts of the groups that the runs are recorded under, and the runs."""
+    run_set = queue.run_set
+    groups: dict[int, int] = {}
+    facts: list[dict[str, Any]] = []
+    items: list[Item] = []
+    for call in calls:
+        position = call.index
+        group, index = run_set.summary.origin(position)
+        number = groups.get(id(group))
+        if number is None:
+            number = groups[id(group)] = len(facts)
+            facts.append({name: getattr(group, name) for name in GROUP_FACTS})
+        active = run_set.active.get(position)
+        if active is None and run_set.summary.origins is not None:
+            active = run_set.activate(position)
+        progress = None if active is None or active.state._ordinal == 1 else ItemProgress.of(active)
+        items.append(Item(position, number, index, progress, queue.answers.pop(position, None)))
+    return facts, items

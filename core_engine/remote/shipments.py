@@ -1,0 +1,41 @@
+"""Blocks on their way: what the flow's process knows of each until all its runs have ended or gone back to a queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core_engine.remote.reports import MessageOrder
+
+if TYPE_CHECKING:
+    from core_engine.engine.calls import TaskCall
+    from core_engine.engine.run_sets import RunSet
+    from core_engine.remote.queues import RunSetQueue
+
+
+class Shipment:
+    """A block on its way.
+
+    Attributes:
+        number: The block's number in the session.
+        name: Its name on the cluster.
+        queue: Where its runs came from.
+        calls: Its runs without a reported end, by position, in order.
+        order: Puts its messages in order.
+        attempt: The call of the block that counts; None while none has reported.
+        worker: Who executes it, "" before that is known.
+    """
+
+    __slots__ = ("attempt", "calls", "name", "number", "order", "queue", "worker")
+
+    def __init__(self, number: int, name: str, queue: RunSetQueue, calls: list[TaskCall]) -> None:
+        self.number = number
+        self.name = name
+        self.queue = queue
+        self.calls = {call.index: call for call in calls}
+        self.order = MessageOrder()
+        self.attempt: str | None = None
+        self.worker = ""
+
+    @property
+    def run_set(self) -> RunSet:
+        return self.queue.run_set

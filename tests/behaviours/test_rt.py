@@ -3,7 +3,6 @@
 import datetime
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +13,6 @@ from core_engine.context import TaskRunContext, get_run_context
 from core_engine.exceptions import ObjectNotFound
 from core_engine.task_runners import BaseTaskRunner
 from tests.behaviours.helpers import flow_run_id, read_flow_run
-from tests.support.loopback import LoopbackCluster, LoopbackRunner
 
 FLOW_ATTRIBUTES = {
     "id",
@@ -126,28 +124,6 @@ async def test_they_follow_the_context_in_async_code_with_the_live_values():
         return await inside(value), runtime.flow_run.parameters["value"] is thing
 
     assert await parent(thing) == (True, True)
-
-
-@pytest.mark.behaviour("RT-2")
-def test_on_a_worker_the_flow_runs_names_are_known_and_nothing_is_read_from_a_database(tmp_path: Path):
-    @task
-    def tells():
-        known = (runtime.flow_run.id, runtime.flow_run.name, runtime.flow_run.flow_name, runtime.flow_run.run_count)
-        with pytest.raises(RuntimeError, match="worker"):
-            runtime.flow_run.parameters
-        return known, runtime.task_run.name
-
-    cluster = LoopbackCluster()
-    try:
-
-        @flow(task_runner=LoopbackRunner.of(cluster))
-        def parent():
-            return tells.submit().result(), (runtime.flow_run.id, runtime.flow_run.name, "parent", 1)
-
-        (seen, name), known = parent()
-    finally:
-        cluster.close()
-    assert (seen, name) == (known, "tells-0")
 
 
 @pytest.mark.behaviour("RT-3")

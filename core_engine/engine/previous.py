@@ -91,9 +91,13 @@ class PreviousRuns:
             if record is None or record.state is None or record.state._type is not COMPLETED:
                 continue
             if getattr(type(record.state._data), "stored", False):
-                record.state._group = group
-                record.state._index = position
-                run_set.settle(index, record.state)
+                self.settle(run_set, index, record)
+
+    def settle(self, run_set: RunSet, index: int, record: TaskRun) -> bool:
+        """Gives a run the final state that it has had before; returns whether it had none yet in this attempt."""
+        assert record.state is not None
+        record.state._group, record.state._index = run_set.summary.origin(index)
+        return run_set.settle(index, record.state)
 
 
 def _rest_of(group: TaskRunGroup, first: int) -> TaskRunGroup:

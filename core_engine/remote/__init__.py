@@ -21,6 +21,7 @@ In the flow's process:
 On a worker:
 ``worker``      what the cluster calls: ``execute_block``, ``receive_command``
 ``loading``     unpickles what travelled
+``claims``      on clusters that may start a call twice: the question whether this is the first time
 ``execution``   a block while it is executed; ``async_items`` side by side, on a loop
 ``item_runs``   its items as task runs; ``permit`` is what the engine's rules find there
 ``reporting``   gathers and sends what they decide
@@ -30,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from core_engine.remote.calls import run_call
-    from core_engine.remote.handshake import differences, versions
+    from core_engine.remote.handshake import by_value, differences, versions
     from core_engine.remote.payloads import this_process
     from core_engine.remote.receiving import clock_offset_between
     from core_engine.remote.roads import Block, Road, WorkerLost, WorkerRoad
@@ -45,6 +46,7 @@ __all__ = [
     "Road",
     "WorkerLost",
     "WorkerRoad",
+    "by_value",
     "clock_offset_between",
     "current_road",
     "differences",
@@ -62,6 +64,7 @@ _PLACES = {
     "Road": "roads",
     "WorkerLost": "roads",
     "WorkerRoad": "roads",
+    "by_value": "handshake",
     "clock_offset_between": "receiving",
     "current_road": "worker",
     "differences": "handshake",

@@ -14,7 +14,7 @@ from core_engine.engine.hooks import run_task_hooks, task_hooks
 from core_engine.exceptions import CoreEngineError
 from core_engine.remote import reports
 from core_engine.remote.blocks import BlockSizer
-from core_engine.remote.commands import RemoteExecution
+from core_engine.remote.commands import GRANTED, REFUSED, RemoteExecution
 from core_engine.remote.endings import crash, crash_all
 from core_engine.remote.questions import answer
 from core_engine.remote.receiving import take_cache, take_log, take_name, take_transition
@@ -84,20 +84,27 @@ class Arrivals:
             reports.GIVEN_BACK: self._given_back,
             reports.QUESTION: self._question,
             reports.UNREADABLE: self._unreadable,
+            reports.UNANSWERED: self._unanswered,
             reports.BLOCK_STARTED: lambda shipment, record: None,
+            reports.CLAIM: lambda shipment, record: None,
         }
 
     def receive(self, message: Message) -> None:
         """Takes a message of a worker, in whatever order they come."""
         shipment = self._on_the_way.get(message.block)
+        claims = any(record[0] == reports.CLAIM for record in message.records)
         if shipment is None:
+            if claims:
+                self._commands.answer(message, REFUSED)
             return
         if shipment.attempt is None:
             shipment.attempt = message.attempt
             shipment.worker = message.worker
         if shipment.attempt != message.attempt:
-            self._refuse(shipment, message)
+            self._refuse(shipment, message, claims)
             return
+        if claims:
+            self._commands.answer(message, GRANTED)
         for one in shipment.order.accept(message):
             shipment.queue.context.run(self._take_records, shipment, one.records)
         if shipment.order.is_complete:
@@ -115,9 +122,12 @@ class Arrivals:
             error = CoreEngineError("Reports of the worker were lost on their way.")
         shipment.queue.context.run(self._losses.lose, shipment, error)
 
-    def _refuse(self, shipment: Shipment, message: Message) -> None:
+    def _refuse(self, shipment: Shipment, message: Message, claims: bool) -> None:
         """A cluster called a block again by itself, so the first worker is lost; starts are counted here (D22)."""
-        self._commands.stop(shipment, message.worker)
+        if claims:
+            self._commands.answer(message, REFUSED)
+        else:
+            self._commands.stop_call(message)
         reason = "The worker is gone, and the cluster started its calls elsewhere."
         self._losses.lose(shipment, WorkerLost(shipment.worker, reason))
         self._road.revoke(shipment.name)
@@ -193,6 +203,16 @@ class Arrivals:
         queue.returns[position] = 1
         queue.sizer = BlockSizer(1)
         self._send_again(shipment, [position])
+
+    def _unanswered(self, shipment: Shipment, record: Record) -> None:
+        """A worker heard nothing from here, and executed nothing: an answer that was lost on its way."""
+        self._losses.lose(
+            shipment,
+            CoreEngineError(
+                f"Worker {shipment.worker} asked the flow's process whether it may start the run, and got no answer "
+                f"within {record[1]:.0f} seconds. Nothing was executed. Is the way from here to the worker open?"
+            ),
+        )
 
     def _send_again(self, shipment: Shipment, positions: list[int]) -> None:
         shipment.queue.add_again(positions)

@@ -13,6 +13,8 @@ from core_engine.concurrency.waiting import step
 from core_engine.engine.cancellation import TaskRunCancelled
 from core_engine.exceptions import CoreEngineError
 from core_engine.remote.async_items import run_side_by_side
+from core_engine.remote.claims import Claim
+from core_engine.remote.commands import INTERRUPTIONS, Command
 from core_engine.remote.item_runs import ItemRuns
 from core_engine.remote.loading import load, load_common
 from core_engine.remote.payloads import Definition, Payload, Shared, this_process
@@ -50,18 +52,24 @@ class BlockExecution(Beating):
         self._next = 0
         self._end = len(block.items)
         self._item_started: float | None = None
+        self._claim = Claim(report) if block.must_claim else None
 
     # The call's thread ------------------------------------------------------------------------------------------------
 
     def run(self, common: Sequence[bytes], values: Sequence[Any]) -> None:
         """Executes the block; parameters as ``execute_block``."""
         block = self._block
+        if self._claim is not None:
+            self._claim.ask()
         try:
             definition: Definition = load_common(common[0], Definition, ())
             shared: Shared = load_common(common[1], Shared, values)
             rows = load(block.rows, values)
         except BaseException as error:  # user code runs while it is unpickled, and may raise anything
             self._unreadable(error)
+            return
+        # What was unpickled meanwhile ran no task's code.
+        if self._claim is not None and not self._claim.is_granted():
             return
         entered: Any = nullcontext()
         if definition.settings != get_current_settings():
@@ -136,7 +144,15 @@ class BlockExecution(Beating):
 
     # The thread that brings commands ----------------------------------------------------------------------------------
 
-    def interrupt(self, position: int | None, interruption: type[Interrupt]) -> None:
+    def receive(self, command: Command) -> None:
+        """Does what a command says."""
+        interruption = INTERRUPTIONS.get(command.what)
+        if interruption is not None:
+            self._interrupt(command.position, interruption)
+        elif self._claim is not None:
+            self._claim.answer(command.what)
+
+    def _interrupt(self, position: int | None, interruption: type[Interrupt]) -> None:
         """Interrupts one item, or all of the block and what has not started of it (None)."""
         run_set = self._runs.run_set
         positions = [position] if position is not None else [item.position for item in self._block.items]

@@ -55,6 +55,7 @@ class Payload(NamedTuple):
     """What a block is: plain values, and ``rows`` with the items' own parameters, pickled.
 
     ``flow_run`` is the id and name of the flow run, and the name of its flow; ``attempt`` is the flow run's.
+    ``must_claim``: nothing of it is executed before the flow's process has said that this is its first start.
     """
 
     session: str
@@ -63,6 +64,7 @@ class Payload(NamedTuple):
     flow_run: tuple[UUID, str, str]
     attempt: int
     needs_slots: bool
+    must_claim: bool
     groups: Sequence[dict[str, Any]]
     items: Sequence[Item]
     rows: bytes

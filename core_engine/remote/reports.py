@@ -14,6 +14,8 @@ Record = tuple[Any, ...]
 
 # The first member of a record says what the others are.
 BLOCK_STARTED = "b"  # seconds since the epoch by the worker's clock
+CLAIM = "a"  # nothing else: may this start of the block be executed?
+UNANSWERED = "w"  # seconds that the claim waited; nothing was executed
 STATE = "s"  # the fields of Transition
 CALL_ENDED = "e"  # position
 LOG = "l"  # flow run id and task run id (bytes or None), logger, level, time, message

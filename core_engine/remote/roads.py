@@ -56,6 +56,10 @@ class Road(Protocol):
     def slots(self) -> int:
         """How many calls the cluster runs at once."""
 
+    @property
+    def may_start_again(self) -> bool:
+        """Whether the cluster may start a call a second time by itself: then each start is claimed first (D22)."""
+
     def share(self, name: str, content: bytes) -> Any:
         """Puts bytes where many blocks can be given them; returns a reference."""
 

@@ -157,10 +157,17 @@ class Sender:
             (record.id, record.name, record.flow_name),
             run_set.flow_run.attempt,
             run_set.gate is not None,
+            self._must_claim(queue, calls),
             groups,
             items,
             rows,
         )
+
+    def _must_claim(self, queue: RunSetQueue, calls: list[TaskCall]) -> bool:
+        """A run that was lost with a worker may have begun, which its worker did not live to tell: once is enough."""
+        if self._road.may_start_again:
+            return True
+        return bool(queue.returns) and any(call.index in queue.returns for call in calls)
 
 
 def _blocks_per_slot(queue: RunSetQueue) -> int:

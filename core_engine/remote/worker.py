@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _road: contextvars.ContextVar[WorkerRoad | None] = contextvars.ContextVar("core_engine_road", default=None)
 # Written by the threads of calls, each its own entry; read by the thread that brings commands.
-_executions: dict[tuple[str, int], BlockExecution] = {}
+_executions: dict[tuple[str, int, str], BlockExecution] = {}
 
 
 def execute_block(payload: bytes, common: Sequence[bytes], values: Sequence[Any], road: WorkerRoad) -> bytes | None:
@@ -38,9 +38,10 @@ def execute_block(payload: bytes, common: Sequence[bytes], values: Sequence[Any]
         The last message if it is too large for the road, else None.
     """
     block = Payload(*pickle.loads(payload))
-    report = BlockReport(block.block, uuid.uuid4().hex, road, road.worker)
+    attempt = uuid.uuid4().hex
+    report = BlockReport(block.block, attempt, road, road.worker)
     execution = BlockExecution(block, report, road)
-    _executions[block.session, block.block] = execution
+    _executions[block.session, block.block, attempt] = execution
     pulse.add(execution)
     token = _road.set(road)
     try:
@@ -48,16 +49,16 @@ def execute_block(payload: bytes, common: Sequence[bytes], values: Sequence[Any]
     finally:
         _road.reset(token)
         pulse.remove(execution)
-        _executions.pop((block.session, block.block), None)
+        _executions.pop((block.session, block.block, attempt), None)
     return report.close() or None
 
 
 def receive_command(content: bytes) -> None:
-    """Does what the flow's process asks: to interrupt an item, or to stop a block. Returns at once."""
+    """Does what the flow's process says, which is about a block that is being executed here. Returns at once."""
     command = Command.decode(content)
-    execution = _executions.get((command.session, command.block))
+    execution = _executions.get((command.session, command.block, command.attempt))
     if execution is not None:
-        execution.interrupt(command.position, command.exception)
+        execution.receive(command)
 
 
 def current_road() -> WorkerRoad | None:

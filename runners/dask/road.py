@@ -108,6 +108,7 @@ class DaskRoad:
         self._logger = logger
         self._most_slots = most_slots
         self._slots = 1
+        self._may_start_again = True
         # Appended to by the session's thread, emptied on the loop.
         self._waiting: deque[tuple[Block, Done]] = deque()
         self._futures: dict[str, Any] = {}
@@ -120,6 +121,10 @@ class DaskRoad:
     @property
     def slots(self) -> int:
         return max(self._slots, self._most_slots)
+
+    @property
+    def may_start_again(self) -> bool:
+        return self._may_start_again
 
     # Any thread -------------------------------------------------------------------------------------------------------
 
@@ -170,8 +175,19 @@ class DaskRoad:
     # On the loop ------------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Learns how many calls the cluster runs at once."""
+        """Learns how many calls the cluster runs at once, and has each start once."""
         await self._look()
+        self._may_start_again = not await self._starts_once()
+
+    async def _starts_once(self) -> bool:
+        from runners.dask.single_starts import SingleStarts
+
+        try:
+            await self.client.register_plugin(SingleStarts(self.client.id))
+        except Exception as error:  # a scheduler may refuse code of others, in several ways
+            self._logger.debug("The Dask scheduler takes no plugin, so that each start is asked for: %s", error)
+            return False
+        return True
 
     async def leave(self) -> None:
         """Stops learning of workers, and lets everything go that is held there."""

@@ -74,7 +74,9 @@ class _Worker:
 _worker = _Worker()
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, prepare: Callable[[], None] | None) -> None:
+    if prepare is not None:
+        prepare()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker.serve(pipe)
 
@@ -86,11 +88,11 @@ class LoopbackProcess:
         self.cluster = cluster
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, cluster.prepare), daemon=True)
         self.process.start()
         theirs.close()
         self.lock = threading.Lock()
-        self.calls: dict[str, Callable[..., None]] = {}
+        self.calls: dict[str, tuple[Any, Callable[..., None]]] = {}
         self.thread = threading.Thread(target=self.read, name="loopback", daemon=True)
         self.thread.start()
 
@@ -109,12 +111,15 @@ class LoopbackProcess:
             elif message[0] == "kept":
                 self.cluster.kept[message[1]] = message[2]
             else:
-                self.calls.pop(message[1])(message[2], None)
+                self.calls.pop(message[1])[1](message[2], None)
                 self.cluster.give()
         self.process.join()
         self.cluster.lose(self)
-        for done in list(self.calls.values()):
-            done(None, WorkerLost(self.name, "Its process ended."))
+        for sent, done in list(self.calls.values()):
+            if self.cluster.may_start_again and not self.cluster.closing:
+                self.cluster.put(sent, done)
+            else:
+                done(None, WorkerLost(self.name, "Its process ended."))
         self.cluster.give()
 
     def send(self, message: Any) -> None:
@@ -128,12 +133,19 @@ class LoopbackProcess:
 
 
 class LoopbackCluster:
-    """Worker processes, and the road to them. A dead one is replaced.
+    """Worker processes, and the road to them. A dead one is replaced; its calls are started again if the cluster may.
+
+    ``prepare`` is called in each worker process before anything else.
 
     ``lock`` guards the queue and who is busy.
     """
 
-    def __init__(self, workers: int = 2) -> None:
+    def __init__(
+        self, workers: int = 2, may_start_again: bool = False, prepare: Callable[[], None] | None = None
+    ) -> None:
+        self.may_start_again = may_start_again
+        self.prepare = prepare
+        self.loses_commands = False
         self.lock = threading.RLock()
         self.receive: Callable[[bytes], None] = lambda message: None
         self.kept: dict[str, bytes] = {}
@@ -176,6 +188,8 @@ class LoopbackCluster:
             self.queue = [entry for entry in self.queue if entry[0][1] != name]
 
     def command(self, worker: str, command: bytes) -> None:
+        if self.loses_commands:
+            return
         for process in self.workers:
             if process.name == worker:
                 process.send(("command", command))
@@ -193,7 +207,7 @@ class LoopbackCluster:
             for process in self.workers:
                 if self.queue and not process.calls:
                     message, done = self.queue.pop(0)
-                    process.calls[message[1]] = done
+                    process.calls[message[1]] = (message, done)
                     process.send(message)
 
     def lose(self, process: LoopbackProcess) -> None:

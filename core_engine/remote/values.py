@@ -7,7 +7,6 @@ As it travels, a state's data is a tuple of plain values: ("value", atom), ("gon
 from __future__ import annotations
 
 import pickle
-import uuid
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -182,8 +181,8 @@ def _travelling(value: Any, road: WorkerRoad) -> BaseResult[Any]:
         size = len(content)
     else:
         content = b""
-    key = f"core-engine-value-{uuid.uuid4().hex}"
-    if road.keep(key, value):
+    key = road.keep(value, content)
+    if key is not None:
         return ClusterResult(key, size, type_name(value), None)
     return InlineResult(content or dumps(value, "value"))
 

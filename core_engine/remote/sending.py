@@ -196,8 +196,11 @@ def _rows(run_set: RunSet, calls: list[TaskCall]) -> tuple[Rows, list[TaskCall]]
         try:
             if run_set.wait_for:
                 step(resolve_inputs({"wait_for": run_set.wait_for}, return_data=False))
-            rows.append(row_of(run_set, call.index))
-            ready.append(call)
+            row = row_of(run_set, call.index)
+            # Looked at afterwards: the end of a run takes the handles away.
+            if run_set.states[call.index] is None:
+                rows.append(row)
+                ready.append(call)
         except UpstreamTaskError as error:
             end_not_ready(run_set, call, error)
         except Exception as error:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from core_engine.remote.roads import Block, Road, WorkerLost, WorkerRoad
     from core_engine.remote.runner import RemoteTaskRunner
     from core_engine.remote.session import RemoteSession
-    from core_engine.remote.worker import current_road, execute_block, receive_command
+    from core_engine.remote.worker import current_road, execute_block, execute_in_turns, receive_command
 
 __all__ = [
     "Block",
@@ -53,6 +53,7 @@ __all__ = [
     "current_road",
     "differences",
     "execute_block",
+    "execute_in_turns",
     "receive_command",
     "run_call",
     "this_process",
@@ -71,6 +72,7 @@ _PLACES = {
     "current_road": "worker",
     "differences": "handshake",
     "execute_block": "worker",
+    "execute_in_turns": "worker",
     "receive_command": "worker",
     "run_call": "calls",
     "this_process": "payloads",

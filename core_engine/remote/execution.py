@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +59,8 @@ class BlockExecution(Beating):
 
     # The call's thread ------------------------------------------------------------------------------------------------
 
-    def run(self, common: Sequence[bytes], values: Sequence[Any]) -> None:
-        """Executes the block; parameters as ``execute_block``."""
+    def turns(self, common: Sequence[bytes], values: Sequence[Any]) -> Iterator[None]:
+        """Executes the block; parameters and turns as ``execute_in_turns``."""
         block = self._block
         claim = self._ask((CLAIM,)) if block.must_claim else None
         try:
@@ -83,9 +83,9 @@ class BlockExecution(Beating):
                 setup_worker_logging()
             self._runs.load(definition, shared, rows, self._carries(definition))
             if definition.task.isasync:
-                run_side_by_side(self._runs, self.take, self._report)
+                yield from run_side_by_side(self._runs, self.take, self._report)
             else:
-                self._run_in_order()
+                yield from self._run_in_order()
 
     def _ask(self, record: Record) -> Question:
         question = self._questions[record[0]] = Question(self._report, record)
@@ -113,7 +113,7 @@ class BlockExecution(Beating):
             self._next = number + 1
             return number
 
-    def _run_in_order(self) -> None:
+    def _run_in_order(self) -> Iterator[None]:
         started = time.monotonic()
         count, longest = 0, 0.0
         while (number := self.take()) is not None:
@@ -122,6 +122,7 @@ class BlockExecution(Beating):
                 count += 1
                 longest = max(longest, time.monotonic() - before)
             self._item_started = None
+            yield
         self._report.add((TIMES, count, time.monotonic() - started, longest))
 
     def _run_item(self, number: int) -> bool:

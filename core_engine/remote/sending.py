@@ -140,7 +140,7 @@ class Sender:
         name = f"{queue.run_set.task.name}-{uuid.uuid4().hex}"
         shipment = self._on_the_way[number] = Shipment(number, name, queue, calls)
         references = [self._road.reference(value.key) for value in (*queue.values, *values)]
-        block = Block(name, payload, common, references, queue.depth, queue.annotations)
+        block = Block(name, payload, common, references, len(calls), queue.depth, queue.annotations)
         try:
             self._road.send(block, lambda content, error: self._done(shipment, content, error))
         except Exception as error:

@@ -41,11 +41,11 @@ class RemoteSession:
 
     Parameters:
         road: The way to the cluster.
-        lost_retries: How often a run is executed again that was lost with its worker.
+        lost_retries: Returns how often a run is executed again that was lost with its worker, given its annotations.
         annotations: Called once for each run set, in the context of its submission; its value goes with its blocks.
     """
 
-    def __init__(self, road: Road, lost_retries: int = 0, annotations: Callable[[], Any] = lambda: None) -> None:
+    def __init__(self, road: Road, lost_retries: Callable[[Any], int], annotations: Callable[[], Any]) -> None:
         self.id = uuid.uuid4().hex
         self._road = road
         self._annotations = annotations

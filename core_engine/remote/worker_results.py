@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
@@ -86,8 +85,8 @@ def _travelling(value: Any, road: WorkerRoad) -> BaseResult[Any]:
         size = len(content)
     else:
         content = b""
-    key = f"core-engine-value-{uuid.uuid4().hex}"
-    if road.keep(key, value):
+    key = road.keep(value, content)
+    if key is not None:
         return ClusterResult(key, size, type_name(value), None)
     return InlineResult(content or dumps(value, "value"))
 

@@ -98,7 +98,7 @@ class Sender:
 
     def _send(self, queue: RunSetQueue, calls: list[TaskCall]) -> None:
         run_set = queue.run_set
-        rows, calls = _rows(run_set, [call for call in calls if _may_start(run_set, call)])
+        rows, calls = _rows(queue, [call for call in calls if _may_start(run_set, call)])
         if not calls:
             return
         try:
@@ -140,7 +140,7 @@ class Sender:
         name = f"{queue.run_set.task.name}-{uuid.uuid4().hex}"
         shipment = self._on_the_way[number] = Shipment(number, name, queue, calls)
         references = [self._road.reference(value.key) for value in (*queue.values, *values)]
-        block = Block(name, payload, common, references, queue.depth, queue.annotations)
+        block = Block(name, payload, common, references, len(calls), queue.depth, queue.annotations)
         try:
             self._road.send(block, lambda content, error: self._done(shipment, content, error))
         except Exception as error:
@@ -189,14 +189,15 @@ def _may_start(run_set: RunSet, call: TaskCall) -> bool:
     return False
 
 
-def _rows(run_set: RunSet, calls: list[TaskCall]) -> tuple[Rows, list[TaskCall]]:
+def _rows(queue: RunSetQueue, calls: list[TaskCall]) -> tuple[Rows, list[TaskCall]]:
     """Returns the parameters of each call that has all it needs, and these calls; others are ended here."""
+    run_set = queue.run_set
     rows, ready = [], []
     for call in calls:
         try:
             if run_set.wait_for:
                 step(resolve_inputs({"wait_for": run_set.wait_for}, return_data=False))
-            row = row_of(run_set, call.index)
+            row = row_of(run_set, call.index, queue.reads_stored)
             # Looked at afterwards: the end of a run takes the handles away.
             if run_set.states[call.index] is None:
                 rows.append(row)

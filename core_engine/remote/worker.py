@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextvars
 import pickle
 import uuid
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core_engine.remote.commands import Command
@@ -28,6 +28,22 @@ _executions: dict[tuple[str, int, str], BlockExecution] = {}
 def execute_block(payload: bytes, common: Sequence[bytes], values: Sequence[Any], road: WorkerRoad) -> bytes | None:
     """Executes the runs of a block, one after another, async ones side by side.
 
+    Parameters and return value as ``execute_in_turns``.
+    """
+    turns = execute_in_turns(payload, common, values, road)
+    while True:
+        try:
+            next(turns)
+        except StopIteration as end:
+            content: bytes | None = end.value
+            return content
+
+
+def execute_in_turns(
+    payload: bytes, common: Sequence[bytes], values: Sequence[Any], road: WorkerRoad
+) -> Generator[None, None, bytes | None]:
+    """``execute_block``, giving the caller a turn after each run, and now and then while async ones run.
+
     Parameters:
         payload: A pickled ``Payload``.
         common: The pickled ``Definition`` and ``Shared``.
@@ -35,7 +51,7 @@ def execute_block(payload: bytes, common: Sequence[bytes], values: Sequence[Any]
         road: The way back.
 
     Returns:
-        The last message if it is too large for the road, else None.
+        The last message if it is too large for the road, or the road wants it so; else None.
     """
     block = Payload(*pickle.loads(payload))
     attempt = uuid.uuid4().hex
@@ -45,7 +61,7 @@ def execute_block(payload: bytes, common: Sequence[bytes], values: Sequence[Any]
     pulse.add(execution)
     token = _road.set(road)
     try:
-        execution.run(common, values)
+        yield from execution.turns(common, values)
     finally:
         _road.reset(token)
         pulse.remove(execution)
@@ -66,4 +82,4 @@ def current_road() -> WorkerRoad | None:
     return _road.get()
 
 
-__all__ = ["current_road", "execute_block", "receive_command"]
+__all__ = ["current_road", "execute_block", "execute_in_turns", "receive_command"]

@@ -48,6 +48,7 @@ class DaskWorkerRoad:
     """
 
     largest_message = LARGEST_MESSAGE
+    returns_last = False
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
@@ -74,12 +75,13 @@ class DaskWorkerRoad:
     def send(self, message: bytes) -> None:
         self._here.log_event(self.topic, message)
 
-    def keep(self, key: str, value: Any) -> bool:
+    def keep(self, value: Any, content: bytes) -> str:
         from distributed.utils import sync
 
         worker = self._here
+        key = f"core-engine-value-{uuid.uuid4().hex}"
         sync(worker.loop, _keep, worker, key, value, self.topic)
-        return True
+        return key
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DaskWorkerRoad, (self.topic,)

@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import threading
+import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from multiprocessing.connection import Connection
@@ -20,6 +21,7 @@ class LoopbackWorkerRoad:
     """The worker's end. Arrives empty, and finds the pipe of the process that it is used in."""
 
     largest_message = LARGEST_MESSAGE
+    returns_last = False
 
     @property
     def worker(self) -> str:
@@ -28,9 +30,10 @@ class LoopbackWorkerRoad:
     def send(self, message: bytes) -> None:
         _worker.send(("message", message))
 
-    def keep(self, key: str, value: Any) -> bool:
+    def keep(self, value: Any, content: bytes) -> str:
+        key = uuid.uuid4().hex
         _worker.send(("kept", key, pickle.dumps(value)))
-        return True
+        return key
 
 
 class _Worker:
@@ -239,8 +242,7 @@ class LoopbackRunner(RemoteTaskRunner):
     def duplicate(self) -> Self:
         return type(self)(self.number, self.retries)
 
-    @property
-    def _lost_retries(self) -> int:
+    def _lost_retries(self, annotations: Any) -> int:
         return self.retries
 
     async def _connect(self, exit_stack: AsyncExitStack) -> Any:

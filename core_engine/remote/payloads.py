@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 
 class Definition(NamedTuple):
-    """What all items of a run set have in common."""
+    """What all items of a run set have in common.
+
+    ``storage_token`` is the key of what the flow's process wrote into the storage of results, None if nothing.
+    """
 
     task: Task[..., Any]
     profile: Any
     settings: Any
     result_factory: Any
     log_prints: bool
+    storage_token: str | None
 
 
 class Shared(NamedTuple):

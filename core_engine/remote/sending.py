@@ -98,7 +98,7 @@ class Sender:
 
     def _send(self, queue: RunSetQueue, calls: list[TaskCall]) -> None:
         run_set = queue.run_set
-        rows, calls = _rows(run_set, [call for call in calls if _may_start(run_set, call)])
+        rows, calls = _rows(queue, [call for call in calls if _may_start(run_set, call)])
         if not calls:
             return
         try:
@@ -189,15 +189,19 @@ def _may_start(run_set: RunSet, call: TaskCall) -> bool:
     return False
 
 
-def _rows(run_set: RunSet, calls: list[TaskCall]) -> tuple[Rows, list[TaskCall]]:
+def _rows(queue: RunSetQueue, calls: list[TaskCall]) -> tuple[Rows, list[TaskCall]]:
     """Returns the parameters of each call that has all it needs, and these calls; others are ended here."""
+    run_set = queue.run_set
     rows, ready = [], []
     for call in calls:
         try:
             if run_set.wait_for:
                 step(resolve_inputs({"wait_for": run_set.wait_for}, return_data=False))
-            rows.append(row_of(run_set, call.index))
-            ready.append(call)
+            row = row_of(run_set, call.index, queue.reads_stored)
+            # Looked at afterwards: the end of a run takes the handles away.
+            if run_set.states[call.index] is None:
+                rows.append(row)
+                ready.append(call)
         except UpstreamTaskError as error:
             end_not_ready(run_set, call, error)
         except Exception as error:

@@ -224,7 +224,7 @@ class RayRoad:
                     self._receive(content)
 
     def _replace_mailbox(self, error: Exception) -> None:
-        """What workers had sent by it goes back with their calls; calls that have ended are waiting for nothing more."""
+        """What workers had sent by it goes back with their calls; calls that have ended wait for nothing more."""
         if self._is_leaving or self._gone is not None:
             return
         self._logger.warning("The mailbox on Ray was lost, and is made anew: %s", error)

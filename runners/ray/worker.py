@@ -49,12 +49,12 @@ def execute_several(mailbox: MailboxAddress, call: str, payload: bytes, shared: 
     """
     road = RayWorkerRoad(mailbox, call, most_values=None)
     turns = execute_in_turns(payload, inputs[:shared], Values(inputs[shared:]), road)
-    content = None
-    while turns is not None:
+    content, is_over = None, False
+    while not is_over:
         try:
             next(turns)
         except StopIteration as end:
-            content, turns = end.value, None
+            content, is_over = end.value, True
         yield from road.hand_over()
     yield road.close(content)
 

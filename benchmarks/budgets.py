@@ -38,6 +38,11 @@ _MEMORY = (
     Budget("traced_bytes", 500, 2_000, floor=260, least_size=10_000),
 )
 
+
+def _on_clusters(row: str, *budgets: Budget) -> dict[tuple[str, str], tuple[Budget, ...]]:
+    return {("dask", row): budgets, ("ray", row): budgets}
+
+
 # By section and row.
 BUDGETS: dict[tuple[str, str], tuple[Budget, ...]] = {
     ("mapped", "sequential"): (Budget("cpu_us", 25, 100, floor=9, least_size=1_000),),
@@ -50,6 +55,16 @@ BUDGETS: dict[tuple[str, str], tuple[Budget, ...]] = {
     ("memory", "pending, futures held"): _MEMORY,
     ("memory", "finished, futures held"): _MEMORY,
     ("memory", "finished, futures dropped"): _MEMORY,
+    # Tiny tasks: three times the bare engine's rate; never slower than it.
+    **_on_clusters("identities: recorded", Budget("x_bare", 0.33, 1.0, least_size=1_000)),
+    **_on_clusters("identities, singly: recorded", Budget("x_bare", 1.5, 1.5, least_size=500)),
+    **_on_clusters("100 ms: recorded", Budget("x_bare", 1.02, 1.1, least_size=20)),
+    **{
+        key: budgets
+        for kind in ("log-normal, 20 ms", "2 ms, one in a hundred 100 ms")
+        for key, budgets in _on_clusters(f"{kind}: recorded", Budget("x_unpacked", 1.05, 1.1, least_size=50)).items()
+    },
+    **_on_clusters("chain of maps: recorded", Budget("share_received", 1.0, 5.0, least_size=100)),
     ("start", "import core_engine"): (Budget("seconds", 0.15, 0.3),),
     ("start", "core-engine --help"): (Budget("seconds", 0.25, 0.5),),
     ("start", "trivial flow"): (Budget("seconds", 0.5, 1.5),),

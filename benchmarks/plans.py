@@ -21,6 +21,9 @@ class Plan:
         memory_tasks: Mapped tasks whose resident memory is measured.
         traced_tasks: Mapped tasks whose memory is traced, which is slow.
         processes, commits: Flow processes on one file, and commits of each.
+        cluster_items, cluster_single: Mapped no-ops on a cluster, and of those that travel singly.
+        cluster_milliseconds: How long the best schedule of tasks that sleep takes.
+        cluster_chain: Values of 1 MB that three maps go through.
     """
 
     name: str
@@ -36,6 +39,10 @@ class Plan:
     traced_tasks: int
     processes: int
     commits: int
+    cluster_items: int
+    cluster_single: int
+    cluster_milliseconds: int
+    cluster_chain: int
 
 
 FULL = Plan(
@@ -52,6 +59,10 @@ FULL = Plan(
     traced_tasks=20_000,
     processes=20,
     commits=100,
+    cluster_items=10_000,
+    cluster_single=1_000,
+    cluster_milliseconds=2_000,
+    cluster_chain=1_000,
 )
 
 QUICK = Plan(
@@ -68,6 +79,10 @@ QUICK = Plan(
     traced_tasks=5_000,
     processes=6,
     commits=20,
+    cluster_items=10_000,
+    cluster_single=500,
+    cluster_milliseconds=1_000,
+    cluster_chain=200,
 )
 
 MINIATURE = Plan(
@@ -84,6 +99,10 @@ MINIATURE = Plan(
     traced_tasks=100,
     processes=2,
     commits=3,
+    cluster_items=20,
+    cluster_single=5,
+    cluster_milliseconds=100,
+    cluster_chain=4,
 )
 
 PLANS = {plan.name: plan for plan in (FULL, QUICK, MINIATURE)}

@@ -12,9 +12,12 @@ from typing import Any
 
 from benchmarks.contenders import flows
 from benchmarks.contenders.base import Contender, Round
+from benchmarks.contenders.cluster_flows import received
 from benchmarks.measuring import resident_bytes
+from benchmarks.watching import watched_memory
 from core_engine.backend import open_backend
 from core_engine.settings import temporary_settings
+from core_engine.task_runners import get_task_runner
 
 
 def home_of(folder: Path) -> Path:
@@ -43,10 +46,10 @@ class EngineFlow(_InHome):
 
     Parameters:
         case: Its name there.
-        runner: The name of a task runner.
+        runner: The name of a task runner, or one.
     """
 
-    def __init__(self, case: str, runner: str) -> None:
+    def __init__(self, case: str, runner: Any) -> None:
         self._case = flows.CASES[case]
         self._flow = self._case.flow.with_options(task_runner=runner)
 
@@ -71,6 +74,30 @@ class EngineFlow(_InHome):
     def close(self, round: Round) -> None:
         del self._state
         super().close(round)
+
+
+class EngineOnCluster(EngineFlow):
+    """One of the flows on a cluster that runs already.
+
+    Parameters:
+        case: Its name.
+        kind: "dask" or "ray".
+        address: Where the cluster is.
+        host: Process id of the cluster's host, whose children are watched.
+    """
+
+    def __init__(self, case: str, kind: str, address: str, host: int) -> None:
+        runner: Any = get_task_runner(kind)
+        super().__init__(case, runner(address=address))
+        self._host = host
+
+    def run(self, round: Round) -> None:
+        with watched_memory(self._host) as memory:
+            super().run(round)
+        self._memory = memory
+
+    def report(self, round: Round) -> dict[str, Any]:
+        return {**super().report(round), "cluster_peak_bytes": self._memory.peak, "received_bytes": received[0]}
 
 
 class EngineCommits(EngineFlow):

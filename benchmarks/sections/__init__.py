@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.rows import Section
-from benchmarks.sections import features, latency, logs, mapped, memory, shapes, shared_file, start
+from benchmarks.sections import clusters, features, latency, logs, mapped, memory, shapes, shared_file, start
 
 SECTIONS: tuple[Section, ...] = (
     mapped.SECTION,
@@ -14,4 +14,5 @@ SECTIONS: tuple[Section, ...] = (
     memory.SECTION,
     shared_file.SECTION,
     start.SECTION,
+    clusters.DASK,
 )

@@ -17,12 +17,15 @@ In the flow's process:
 ``arrivals``    messages come in: ``receiving`` records states and lines, ``questions`` are answered
 ``losses``      what becomes of a block that does not come back; ``endings`` of a run that no worker ended
 ``kept_values`` values on the cluster, fetched before it goes away
+``shared_storages``  result storages, and values stored from here for workers that do not share them
 
 On a worker:
 ``worker``      what the cluster calls: ``execute_block``, ``receive_command``
 ``loading``     unpickles what travelled
+``asking``      questions that a worker waits for an answer to; ``storage_sight`` asks whether the storage is shared
 ``execution``   a block while it is executed; ``async_items`` side by side, on a loop
-``item_runs``   its items as task runs; ``permit`` is what the engine's rules find there
+``item_runs``   its items as task runs; ``permit`` is what the engine's rules find there, ``worker_results`` what
+                becomes of their values
 ``reporting``   gathers and sends what they decide
 """
 
@@ -30,13 +33,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from core_engine.remote.calls import run_call
-    from core_engine.remote.handshake import differences, versions
+    from core_engine.remote.handshake import by_value, differences, versions
     from core_engine.remote.payloads import this_process
     from core_engine.remote.receiving import clock_offset_between
     from core_engine.remote.roads import Block, Road, WorkerLost, WorkerRoad
     from core_engine.remote.runner import RemoteTaskRunner
     from core_engine.remote.session import RemoteSession
-    from core_engine.remote.worker import current_road, execute_block, receive_command
+    from core_engine.remote.worker import current_road, execute_block, execute_in_turns, receive_command
 
 __all__ = [
     "Block",
@@ -45,10 +48,12 @@ __all__ = [
     "Road",
     "WorkerLost",
     "WorkerRoad",
+    "by_value",
     "clock_offset_between",
     "current_road",
     "differences",
     "execute_block",
+    "execute_in_turns",
     "receive_command",
     "run_call",
     "this_process",
@@ -62,10 +67,12 @@ _PLACES = {
     "Road": "roads",
     "WorkerLost": "roads",
     "WorkerRoad": "roads",
+    "by_value": "handshake",
     "clock_offset_between": "receiving",
     "current_road": "worker",
     "differences": "handshake",
     "execute_block": "worker",
+    "execute_in_turns": "worker",
     "receive_command": "worker",
     "run_call": "calls",
     "this_process": "payloads",

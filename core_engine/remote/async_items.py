@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.loops import LoopThread
@@ -15,11 +15,18 @@ if TYPE_CHECKING:
     from core_engine.remote.item_runs import ItemRuns
     from core_engine.remote.reporting import BlockReport
 
+TURN_SECONDS = 0.1
 
-def run_side_by_side(runs: ItemRuns, take: Callable[[], int | None], report: BlockReport) -> None:
-    """Executes the items of a block that `take` gives the numbers of, and waits for them."""
+
+def run_side_by_side(runs: ItemRuns, take: Callable[[], int | None], report: BlockReport) -> Iterator[None]:
+    """Executes the items of a block that `take` gives the numbers of; yields now and then until they have ended."""
     with _task_loop as loop:
-        loop.submit(_run_all, runs, take, report).wait_result()
+        ending = loop.submit(_run_all, runs, take, report)
+        ended = threading.Event()
+        ending.add_callback(ended.set)
+        while not ended.wait(TURN_SECONDS):
+            yield
+        ending.result()
 
 
 async def _run_all(runs: ItemRuns, take: Callable[[], int | None], report: BlockReport) -> None:

@@ -1,4 +1,4 @@
-"""Commands to workers: to interrupt one run of a block, or to stop all of it (D23)."""
+"""Commands to workers: to interrupt runs of a block, and answers to what it asks (D23)."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from core_engine.engine.cancellation import TaskRunCancelled, TaskRunStopped
 
 if TYPE_CHECKING:
     from core_engine.concurrency.interrupts import Interrupt
+    from core_engine.remote.reports import Message
     from core_engine.remote.roads import Road
     from core_engine.remote.shipments import Shipment
 
-_INTERRUPTIONS: dict[str, type[Interrupt]] = {kind.__name__: kind for kind in (TaskRunCancelled, TaskRunStopped)}
+# Answers: to a claim of a start (D22), and to whether a storage is shared (D27).
+GRANTED, REFUSED = "granted", "refused"
+SHARED, APART = "shared", "apart"
+INTERRUPTIONS: dict[str, type[Interrupt]] = {kind.__name__: kind for kind in (TaskRunCancelled, TaskRunStopped)}
 
 
 class Command(NamedTuple):
     """A command as it travels.
 
     Attributes:
-        session, block: Whose block, and its number there.
-        position: Which run of the block; None: all of them, and what has not started is not to start.
-        interruption: Name of what is to be raised in the user's code.
+        session, block, attempt: Which call: a session's block by its number, and the text of this call of it.
+        what: One of the answers, or the name of what is to be raised in user code.
+        position: Which run of the block is to be interrupted; None: all, and what has not started is not to start.
     """
 
     session: str
     block: int
-    position: int | None
-    interruption: str
-
-    @property
-    def exception(self) -> type[Interrupt]:
-        return _INTERRUPTIONS[self.interruption]
+    attempt: str
+    what: str
+    position: int | None = None
 
     def encode(self) -> bytes:
         return pickle.dumps(tuple(self), protocol=5)
@@ -58,20 +59,35 @@ class Commands:
 
     def interrupt(self, shipment: Shipment, position: int, exception: type[Interrupt]) -> None:
         """Has one run interrupted. The session's thread."""
-        self._send(shipment.worker, shipment, position, exception)
+        self._send_to(shipment, exception, position)
 
-    def stop(self, shipment: Shipment, worker: str | None = None) -> None:
-        """Has a whole block stopped, on `worker`; None: on the one that executes it. The session's thread."""
-        self._send(shipment.worker if worker is None else worker, shipment, None, TaskRunStopped)
+    def stop(self, shipment: Shipment) -> None:
+        """Has a whole block stopped. The session's thread."""
+        self._send_to(shipment, TaskRunStopped, None)
+
+    def stop_call(self, message: Message) -> None:
+        """Has the call stopped that a message came from, which is not the one that counts. The session's thread."""
+        self._send(message.worker, message.block, message.attempt, TaskRunStopped.__name__)
+
+    def answer_claim(self, message: Message, what: str) -> None:
+        """Answers the claim that a message holds with GRANTED or REFUSED. The session's thread."""
+        self._send(message.worker, message.block, message.attempt, what)
+
+    def answer(self, shipment: Shipment, what: str) -> None:
+        """Answers another question of the call that counts. The session's thread."""
+        assert shipment.attempt is not None
+        self._send(shipment.worker, shipment.number, shipment.attempt, what)
 
     def interrupt_soon(self, shipment: Shipment, position: int, exception: type[Interrupt]) -> None:
         """``interrupt``, from any thread."""
         self._post(lambda: self.interrupt(shipment, position, exception))
 
-    def _send(self, worker: str, shipment: Shipment, position: int | None, exception: type[Interrupt]) -> None:
-        if worker:
-            command = Command(self._session, shipment.number, position, exception.__name__)
-            self._road.command(worker, command.encode())
+    def _send_to(self, shipment: Shipment, exception: type[Interrupt], position: int | None) -> None:
+        if shipment.attempt is not None:
+            self._send(shipment.worker, shipment.number, shipment.attempt, exception.__name__, position)
+
+    def _send(self, worker: str, block: int, attempt: str, what: str, position: int | None = None) -> None:
+        self._road.command(worker, Command(self._session, block, attempt, what, position).encode())
 
 
 class RemoteExecution:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.waiting import step
 from core_engine.engine.cancellation import TaskRunCancelled
 from core_engine.exceptions import CoreEngineError
+from core_engine.remote.asking import Question
 from core_engine.remote.async_items import run_side_by_side
+from core_engine.remote.commands import GRANTED, INTERRUPTIONS, REFUSED, Command
 from core_engine.remote.item_runs import ItemRuns
 from core_engine.remote.loading import load, load_common
 from core_engine.remote.payloads import Definition, Payload, Shared, this_process
 from core_engine.remote.reporting import Beating, BlockReport
-from core_engine.remote.reports import GIVEN_BACK, TIMES, UNREADABLE
+from core_engine.remote.reports import CLAIM, GIVEN_BACK, STORAGE, TIMES, UNANSWERED, UNREADABLE, Record
+from core_engine.remote.shipment import UnseenValue
+from core_engine.remote.storage_sight import sees_storage
 from core_engine.remote.values import dumps
 from core_engine.results.portable import portable_exception
 from core_engine.settings import SettingsContext, get_current_settings
@@ -50,18 +54,24 @@ class BlockExecution(Beating):
         self._next = 0
         self._end = len(block.items)
         self._item_started: float | None = None
+        # What the flow's process was asked, by the kind of question; written by the call's thread.
+        self._questions: dict[str, Question] = {}
 
     # The call's thread ------------------------------------------------------------------------------------------------
 
-    def run(self, common: Sequence[bytes], values: Sequence[Any]) -> None:
-        """Executes the block; parameters as ``execute_block``."""
+    def turns(self, common: Sequence[bytes], values: Sequence[Any]) -> Iterator[None]:
+        """Executes the block; parameters and turns as ``execute_in_turns``."""
         block = self._block
+        claim = self._ask((CLAIM,)) if block.must_claim else None
         try:
             definition: Definition = load_common(common[0], Definition, ())
             shared: Shared = load_common(common[1], Shared, values)
             rows = load(block.rows, values)
         except BaseException as error:  # user code runs while it is unpickled, and may raise anything
             self._unreadable(error)
+            return
+        # What was unpickled meanwhile ran no task's code.
+        if claim is not None and not self._is_granted(claim):
             return
         entered: Any = nullcontext()
         if definition.settings != get_current_settings():
@@ -71,11 +81,28 @@ class BlockExecution(Beating):
                 from core_engine.logging.configuration import setup_worker_logging
 
                 setup_worker_logging()
-            self._runs.load(definition, shared, rows)
+            self._runs.load(definition, shared, rows, self._carries(definition))
             if definition.task.isasync:
-                run_side_by_side(self._runs, self.take, self._report)
+                yield from run_side_by_side(self._runs, self.take, self._report)
             else:
-                self._run_in_order()
+                yield from self._run_in_order()
+
+    def _ask(self, record: Record) -> Question:
+        question = self._questions[record[0]] = Question(self._report, record)
+        return question
+
+    def _is_granted(self, claim: Question) -> bool:
+        answer = claim.wait()
+        if answer is None:
+            self._report.add((UNANSWERED, claim.give_up_seconds))
+        return answer == GRANTED
+
+    def _carries(self, definition: Definition) -> bool:
+        """Returns whether results to persist go back to the flow's process, since the storage here is another one."""
+        token = definition.storage_token
+        if token is None or self._block.process == this_process():
+            return False
+        return not sees_storage(definition.result_factory.storage, token, lambda record: self._ask(record).wait())
 
     def take(self) -> int | None:
         """Returns the number of the next item; None when none is left here."""
@@ -86,7 +113,7 @@ class BlockExecution(Beating):
             self._next = number + 1
             return number
 
-    def _run_in_order(self) -> None:
+    def _run_in_order(self) -> Iterator[None]:
         started = time.monotonic()
         count, longest = 0, 0.0
         while (number := self.take()) is not None:
@@ -95,6 +122,7 @@ class BlockExecution(Beating):
                 count += 1
                 longest = max(longest, time.monotonic() - before)
             self._item_started = None
+            yield
         self._report.add((TIMES, count, time.monotonic() - started, longest))
 
     def _run_item(self, number: int) -> bool:
@@ -117,7 +145,7 @@ class BlockExecution(Beating):
         )
         content = dumps(portable_exception(wrapped))
         for item in self._block.items:
-            self._report.add((UNREADABLE, item.position, content))
+            self._report.add((UNREADABLE, item.position, content, isinstance(error, UnseenValue)))
 
     # The pulse's thread -----------------------------------------------------------------------------------------------
 
@@ -136,7 +164,17 @@ class BlockExecution(Beating):
 
     # The thread that brings commands ----------------------------------------------------------------------------------
 
-    def interrupt(self, position: int | None, interruption: type[Interrupt]) -> None:
+    def receive(self, command: Command) -> None:
+        """Does what a command says."""
+        interruption = INTERRUPTIONS.get(command.what)
+        if interruption is not None:
+            self._interrupt(command.position, interruption)
+            return
+        question = self._questions.get(CLAIM if command.what in (GRANTED, REFUSED) else STORAGE)
+        if question is not None:
+            question.answer(command.what)
+
+    def _interrupt(self, position: int | None, interruption: type[Interrupt]) -> None:
         """Interrupts one item, or all of the block and what has not started of it (None)."""
         run_set = self._runs.run_set
         positions = [position] if position is not None else [item.position for item in self._block.items]

@@ -3,7 +3,25 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import FunctionType
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def by_value(function: F) -> F:
+    """Returns a copy of a function that cloudpickle takes along whole, so that it runs where our modules are missing.
+
+    Parameters:
+        function: A function of a module that uses nothing but builtins and what it imports itself.
+    """
+    if not isinstance(function, FunctionType):
+        raise TypeError(f"Only a function can travel by value, not {type(function).__name__}.")
+    copy = FunctionType(function.__code__, {"__builtins__": __builtins__}, function.__name__, function.__defaults__)
+    # cloudpickle takes what belongs to the main script by value.
+    copy.__module__ = "__main__"
+    return copy  # type: ignore[return-value]
 
 
 def versions(library: str) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from core_engine.exceptions import CoreEngineError
 from core_engine.remote.endings import crash, crash_all
@@ -25,11 +26,15 @@ class Losses:
         queues: Where runs go that are to be sent again.
         on_the_way: Blocks that were sent; lost ones are taken out.
         shared: What goes with many blocks.
-        lost_retries: How often a run is executed again that was lost while it ran.
+        lost_retries: Returns how often a run is executed again that was lost while it ran, given its annotations.
     """
 
     def __init__(
-        self, queues: Queues, on_the_way: dict[int, Shipment], shared: SharedContent, lost_retries: int
+        self,
+        queues: Queues,
+        on_the_way: dict[int, Shipment],
+        shared: SharedContent,
+        lost_retries: Callable[[Any], int],
     ) -> None:
         self._queues = queues
         self._on_the_way = on_the_way
@@ -64,7 +69,10 @@ class Losses:
         self._queues.wake(shipment.queue)
 
     def _may_go_again(self, queue: RunSetQueue, position: int, has_started: bool) -> bool:
-        counts, most = (queue.losses, self._lost_retries) if has_started else (queue.returns, MOST_RETURNS)
+        if has_started:
+            counts, most = queue.losses, self._lost_retries(queue.annotations)
+        else:
+            counts, most = queue.returns, MOST_RETURNS
         counts[position] = count = counts.get(position, 0) + 1
         return count <= most
 

@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 
 class Definition(NamedTuple):
-    """What all items of a run set have in common."""
+    """What all items of a run set have in common.
+
+    ``storage_token`` is the key of what the flow's process wrote into the storage of results, None if nothing.
+    """
 
     task: Task[..., Any]
     profile: Any
     settings: Any
     result_factory: Any
     log_prints: bool
+    storage_token: str | None
 
 
 class Shared(NamedTuple):
@@ -55,6 +59,7 @@ class Payload(NamedTuple):
     """What a block is: plain values, and ``rows`` with the items' own parameters, pickled.
 
     ``flow_run`` is the id and name of the flow run, and the name of its flow; ``attempt`` is the flow run's.
+    ``must_claim``: nothing of it is executed before the flow's process has said that this is its first start.
     """
 
     session: str
@@ -63,6 +68,7 @@ class Payload(NamedTuple):
     flow_run: tuple[UUID, str, str]
     attempt: int
     needs_slots: bool
+    must_claim: bool
     groups: Sequence[dict[str, Any]]
     items: Sequence[Item]
     rows: bytes

@@ -77,7 +77,7 @@ class BlockReport:
             records, self._records = self._records, []
             self._is_closed = True
             message = self._message(records, is_last=True)
-            if self._holds_back or len(message) > self._road.largest_message:
+            if self._holds_back or self._road.returns_last or len(message) > self._road.largest_message:
                 self._holds_back = False
                 return message
             self._road.send(message)

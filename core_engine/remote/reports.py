@@ -14,6 +14,8 @@ Record = tuple[Any, ...]
 
 # The first member of a record says what the others are.
 BLOCK_STARTED = "b"  # seconds since the epoch by the worker's clock
+CLAIM = "a"  # nothing else: may this start of the block be executed?
+UNANSWERED = "w"  # seconds that the claim waited; nothing was executed
 STATE = "s"  # the fields of Transition
 CALL_ENDED = "e"  # position
 LOG = "l"  # flow run id and task run id (bytes or None), logger, level, time, message
@@ -21,7 +23,8 @@ CACHE = "c"  # position, key, expiry
 NAME = "n"  # position, name
 QUESTION = "q"  # position, cache key
 GIVEN_BACK = "g"  # positions
-UNREADABLE = "u"  # position, exception as bytes: the call could not be unpickled
+UNREADABLE = "u"  # position, exception as bytes, whether a stored value was not seen: the call could not be unpickled
+STORAGE = "v"  # token of the flow's process, the worker's, why the storage is not shared ("": it may be)
 TIMES = "t"  # items, seconds, longest
 
 

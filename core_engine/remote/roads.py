@@ -20,6 +20,7 @@ class Block:
         payload: Everything that only this block needs, pickled.
         common: References (as ``Road.share`` gave them) to bytes that many blocks need.
         values: References to large values on the cluster, the inputs of items.
+        size: How many runs it has.
         depth: How many maps lie before this one; deeper ones are to run first.
         annotations: What the runner noted when the block's runs were submitted, such as priority or resources.
     """
@@ -28,6 +29,7 @@ class Block:
     payload: bytes
     common: Sequence[Any]
     values: Sequence[Any]
+    size: int
     depth: int
     annotations: Any = None
 
@@ -55,6 +57,10 @@ class Road(Protocol):
     @property
     def slots(self) -> int:
         """How many calls the cluster runs at once."""
+
+    @property
+    def may_start_again(self) -> bool:
+        """Whether the cluster may start a call a second time by itself: then each start is claimed first (D22)."""
 
     def share(self, name: str, content: bytes) -> Any:
         """Puts bytes where many blocks can be given them; returns a reference."""
@@ -93,6 +99,8 @@ class WorkerRoad(Protocol):
 
     # The most bytes of a message; what is larger goes back with the call's return value.
     largest_message: int
+    # Whether the last message goes back with the call in any case, because that costs the cluster less.
+    returns_last: bool
 
     @property
     def worker(self) -> str:
@@ -101,5 +109,13 @@ class WorkerRoad(Protocol):
     def send(self, message: bytes) -> None:
         """Sends a message to the flow's process; returns at once. Messages of one thread keep their order."""
 
-    def keep(self, key: str, value: Any) -> bool:
-        """Keeps a value on the cluster under `key`, for ``Road.reference`` and ``fetch``; returns whether it can."""
+    def keep(self, value: Any, content: bytes) -> str | None:
+        """Keeps a value on the cluster.
+
+        Parameters:
+            value: The value.
+            content: The same pickled; empty for arrays, which a cluster may carry better than by a pickle.
+
+        Returns:
+            The key for ``Road.reference`` and ``fetch``; None if the value cannot be kept.
+        """

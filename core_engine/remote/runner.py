@@ -41,9 +41,8 @@ class RemoteTaskRunner(BaseTaskRunner):
     async def _connect(self, exit_stack: AsyncExitStack) -> Road:
         """Starts or finds the cluster and returns the road to it; what must be torn down goes onto `exit_stack`."""
 
-    @property
-    def _lost_retries(self) -> int:
-        """How often a run is executed again that was lost with its worker."""
+    def _lost_retries(self, annotations: Any) -> int:
+        """How often a run with these annotations is executed again that was lost with its worker."""
         return 0
 
     def _annotations(self) -> Any:

@@ -98,7 +98,7 @@ class Sender:
 
     def _send(self, queue: RunSetQueue, calls: list[TaskCall]) -> None:
         run_set = queue.run_set
-        rows, calls = _rows(run_set, [call for call in calls if _may_start(run_set, call)])
+        rows, calls = _rows(queue, [call for call in calls if _may_start(run_set, call)])
         if not calls:
             return
         try:
@@ -140,7 +140,7 @@ class Sender:
         name = f"{queue.run_set.task.name}-{uuid.uuid4().hex}"
         shipment = self._on_the_way[number] = Shipment(number, name, queue, calls)
         references = [self._road.reference(value.key) for value in (*queue.values, *values)]
-        block = Block(name, payload, common, references, queue.depth, queue.annotations)
+        block = Block(name, payload, common, references, len(calls), queue.depth, queue.annotations)
         try:
             self._road.send(block, lambda content, error: self._done(shipment, content, error))
         except Exception as error:
@@ -157,10 +157,17 @@ class Sender:
             (record.id, record.name, record.flow_name),
             run_set.flow_run.attempt,
             run_set.gate is not None,
+            self._must_claim(queue, calls),
             groups,
             items,
             rows,
         )
+
+    def _must_claim(self, queue: RunSetQueue, calls: list[TaskCall]) -> bool:
+        """A run that was lost with a worker may have begun, which its worker did not live to tell: once is enough."""
+        if self._road.may_start_again:
+            return True
+        return bool(queue.returns) and any(call.index in queue.returns for call in calls)
 
 
 def _blocks_per_slot(queue: RunSetQueue) -> int:
@@ -182,15 +189,19 @@ def _may_start(run_set: RunSet, call: TaskCall) -> bool:
     return False
 
 
-def _rows(run_set: RunSet, calls: list[TaskCall]) -> tuple[Rows, list[TaskCall]]:
+def _rows(queue: RunSetQueue, calls: list[TaskCall]) -> tuple[Rows, list[TaskCall]]:
     """Returns the parameters of each call that has all it needs, and these calls; others are ended here."""
+    run_set = queue.run_set
     rows, ready = [], []
     for call in calls:
         try:
             if run_set.wait_for:
                 step(resolve_inputs({"wait_for": run_set.wait_for}, return_data=False))
-            rows.append(row_of(run_set, call.index))
-            ready.append(call)
+            row = row_of(run_set, call.index, queue.reads_stored)
+            # Looked at afterwards: the end of a run takes the handles away.
+            if run_set.states[call.index] is None:
+                rows.append(row)
+                ready.append(call)
         except UpstreamTaskError as error:
             end_not_ready(run_set, call, error)
         except Exception as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextvars
 import pickle
 import uuid
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core_engine.remote.commands import Command
@@ -22,11 +22,27 @@ if TYPE_CHECKING:
 
 _road: contextvars.ContextVar[WorkerRoad | None] = contextvars.ContextVar("core_engine_road", default=None)
 # Written by the threads of calls, each its own entry; read by the thread that brings commands.
-_executions: dict[tuple[str, int], BlockExecution] = {}
+_executions: dict[tuple[str, int, str], BlockExecution] = {}
 
 
 def execute_block(payload: bytes, common: Sequence[bytes], values: Sequence[Any], road: WorkerRoad) -> bytes | None:
     """Executes the runs of a block, one after another, async ones side by side.
+
+    Parameters and return value as ``execute_in_turns``.
+    """
+    turns = execute_in_turns(payload, common, values, road)
+    while True:
+        try:
+            next(turns)
+        except StopIteration as end:
+            content: bytes | None = end.value
+            return content
+
+
+def execute_in_turns(
+    payload: bytes, common: Sequence[bytes], values: Sequence[Any], road: WorkerRoad
+) -> Generator[None, None, bytes | None]:
+    """``execute_block``, giving the caller a turn after each run, and now and then while async ones run.
 
     Parameters:
         payload: A pickled ``Payload``.
@@ -35,29 +51,30 @@ def execute_block(payload: bytes, common: Sequence[bytes], values: Sequence[Any]
         road: The way back.
 
     Returns:
-        The last message if it is too large for the road, else None.
+        The last message if it is too large for the road, or the road wants it so; else None.
     """
     block = Payload(*pickle.loads(payload))
-    report = BlockReport(block.block, uuid.uuid4().hex, road, road.worker)
+    attempt = uuid.uuid4().hex
+    report = BlockReport(block.block, attempt, road, road.worker)
     execution = BlockExecution(block, report, road)
-    _executions[block.session, block.block] = execution
+    _executions[block.session, block.block, attempt] = execution
     pulse.add(execution)
     token = _road.set(road)
     try:
-        execution.run(common, values)
+        yield from execution.turns(common, values)
     finally:
         _road.reset(token)
         pulse.remove(execution)
-        _executions.pop((block.session, block.block), None)
+        _executions.pop((block.session, block.block, attempt), None)
     return report.close() or None
 
 
 def receive_command(content: bytes) -> None:
-    """Does what the flow's process asks: to interrupt an item, or to stop a block. Returns at once."""
+    """Does what the flow's process says, which is about a block that is being executed here. Returns at once."""
     command = Command.decode(content)
-    execution = _executions.get((command.session, command.block))
+    execution = _executions.get((command.session, command.block, command.attempt))
     if execution is not None:
-        execution.interrupt(command.position, command.exception)
+        execution.receive(command)
 
 
 def current_road() -> WorkerRoad | None:
@@ -65,4 +82,4 @@ def current_road() -> WorkerRoad | None:
     return _road.get()
 
 
-__all__ = ["current_road", "execute_block", "receive_command"]
+__all__ = ["current_road", "execute_block", "execute_in_turns", "receive_command"]

@@ -1,9 +1,10 @@
 """The task runner for Dask: calls run on the workers of a temporary cluster, or of one that is there.
 
-``options``  what the runner takes, and which options exclude each other
-``cluster``  starting or finding a cluster, and the client of it
-``road``     how blocks, reports, commands and values travel over Dask's own connections
-``clients``  Dask clients inside tasks
+``options``        what the runner takes, and which options exclude each other
+``cluster``        starting or finding a cluster, and the client of it
+``road``           how blocks, reports, commands and values travel over Dask's own connections
+``single_starts``  a plugin of the scheduler: each call starts once
+``clients``        Dask clients inside tasks
 """
 
 from __future__ import annotations

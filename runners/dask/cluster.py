@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from core_engine.remote import differences, versions
+from core_engine.remote import by_value, differences, versions
 from core_engine.task_runners import LoopThread
 from runners.dask.options import import_class
 from runners.dask.road import DaskRoad
@@ -134,7 +134,7 @@ class Connection:
         """Compares versions with every worker that is there (D21); what differs is named."""
         ours = versions("distributed")
         # A function of a module that may be missing there could not say so: this one needs nothing of ours.
-        theirs = await client.run(_versions_there, on_error="return")
+        theirs = await client.run(by_value(_versions_there), on_error="return")
         for worker, found in theirs.items():
             if isinstance(found, BaseException):
                 self._logger.warning("Worker %s does not answer: %s", worker, found)

@@ -11,6 +11,7 @@ import concurrent.futures
 import logging
 import time
 import uuid
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,7 @@ class DaskWorkerRoad:
     """
 
     largest_message = LARGEST_MESSAGE
+    returns_last = False
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
@@ -73,12 +75,13 @@ class DaskWorkerRoad:
     def send(self, message: bytes) -> None:
         self._here.log_event(self.topic, message)
 
-    def keep(self, key: str, value: Any) -> bool:
+    def keep(self, value: Any, content: bytes) -> str:
         from distributed.utils import sync
 
         worker = self._here
+        key = f"core-engine-value-{uuid.uuid4().hex}"
         sync(worker.loop, _keep, worker, key, value, self.topic)
-        return True
+        return key
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DaskWorkerRoad, (self.topic,)
@@ -108,10 +111,13 @@ class DaskRoad:
         self._logger = logger
         self._most_slots = most_slots
         self._slots = 1
+        self._may_start_again = True
         # Appended to by the session's thread, emptied on the loop.
         self._waiting: deque[tuple[Block, Done]] = deque()
         self._futures: dict[str, Any] = {}
         self._kept: dict[str, Any] = {}
+        # What blocks that are still to be sent will need: futures, held by the session.
+        self._shared: weakref.WeakSet[Any] = weakref.WeakSet()
         self._session: RemoteSession | None = None
         self._known: set[str] = set()
         self._road = DaskWorkerRoad(client.id)
@@ -120,6 +126,10 @@ class DaskRoad:
     @property
     def slots(self) -> int:
         return max(self._slots, self._most_slots)
+
+    @property
+    def may_start_again(self) -> bool:
+        return self._may_start_again
 
     # Any thread -------------------------------------------------------------------------------------------------------
 
@@ -170,8 +180,19 @@ class DaskRoad:
     # On the loop ------------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Learns how many calls the cluster runs at once."""
+        """Learns how many calls the cluster runs at once, and has each start once."""
         await self._look()
+        self._may_start_again = not await self._starts_once()
+
+    async def _starts_once(self) -> bool:
+        from runners.dask.single_starts import SingleStarts
+
+        try:
+            await self.client.register_plugin(SingleStarts(self.client.id))
+        except Exception as error:  # a scheduler may refuse code of others, in several ways
+            self._logger.debug("The Dask scheduler takes no plugin, so that each start is asked for: %s", error)
+            return False
+        return True
 
     async def leave(self) -> None:
         """Stops learning of workers, and lets everything go that is held there."""
@@ -213,10 +234,17 @@ class DaskRoad:
                 offset = clock_offset_between(before, theirs, after)
                 self._session.know_worker(worker, offset, process == this_process())
                 self._known.add(worker)
+        if new and self._shared:
+            await self.client.replicate(list(self._shared), workers=new)
 
     async def _share(self, name: str, content: bytes) -> Any:
-        # A task rather than scattered data: the scheduler makes it again when the worker that has it dies.
-        return self.client.submit(bytes, content, key=f"{name}-{uuid.uuid4().hex}", pure=False, priority=MOST_URGENT)
+        key = f"{name}-{uuid.uuid4().hex}"
+        if not self._slots:  # nobody to give it to yet: the first worker makes it
+            return self.client.submit(bytes, content, key=key, pure=False, priority=MOST_URGENT)
+        # To every worker: Dask starts calls where their inputs are, and moves them elsewhere only later.
+        shared = (await self.client.scatter({key: content}, broadcast=True))[key]
+        self._shared.add(shared)
+        return shared
 
     def _submit_waiting(self) -> None:
         """Sends all blocks that wait, those with the same place and priority in one message."""

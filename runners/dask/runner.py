@@ -63,8 +63,7 @@ class DaskTaskRunner(RemoteTaskRunner):
             options[name] = dict(value) if type(value) is dict else value
         return type(self)(**options)
 
-    @property
-    def _lost_retries(self) -> int:
+    def _lost_retries(self, annotations: Any) -> int:
         return self.worker_loss_retries
 
     @property

@@ -44,13 +44,17 @@ def test_the_command_writes_json_and_prints_a_table_and_keeps_sections_that_it_d
 
 def test_every_budget_belongs_to_a_row_that_is_measured():
     from benchmarks.budgets import BUDGETS
-    from benchmarks.sections import latency, logs, mapped, memory
+    from benchmarks.sections import clusters, latency, logs, mapped, memory
+
+    on_clusters = {f"{case}: recorded" for case in clusters.CASES}
 
     rows = {
         "mapped": {spec.name for spec in mapped.SPECS},
         "latency": {spec.name for spec in latency.SPECS},
         "logs": {spec.name for spec in logs.SPECS},
         "memory": set(memory.MOMENTS),
+        "dask": on_clusters,
+        "ray": on_clusters,
     }
 
     assert {key for key in BUDGETS if key[0] != "start"} <= {

@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import threading
+import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from multiprocessing.connection import Connection
@@ -20,6 +21,7 @@ class LoopbackWorkerRoad:
     """The worker's end. Arrives empty, and finds the pipe of the process that it is used in."""
 
     largest_message = LARGEST_MESSAGE
+    returns_last = False
 
     @property
     def worker(self) -> str:
@@ -28,9 +30,10 @@ class LoopbackWorkerRoad:
     def send(self, message: bytes) -> None:
         _worker.send(("message", message))
 
-    def keep(self, key: str, value: Any) -> bool:
+    def keep(self, value: Any, content: bytes) -> str:
+        key = uuid.uuid4().hex
         _worker.send(("kept", key, pickle.dumps(value)))
-        return True
+        return key
 
 
 class _Worker:
@@ -74,7 +77,9 @@ class _Worker:
 _worker = _Worker()
 
 
-def _serve(pipe: Connection) -> None:
+def _serve(pipe: Connection, prepare: Callable[[], None] | None) -> None:
+    if prepare is not None:
+        prepare()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker.serve(pipe)
 
@@ -86,11 +91,11 @@ class LoopbackProcess:
         self.cluster = cluster
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, cluster.prepare), daemon=True)
         self.process.start()
         theirs.close()
         self.lock = threading.Lock()
-        self.calls: dict[str, Callable[..., None]] = {}
+        self.calls: dict[str, tuple[Any, Callable[..., None]]] = {}
         self.thread = threading.Thread(target=self.read, name="loopback", daemon=True)
         self.thread.start()
 
@@ -109,12 +114,15 @@ class LoopbackProcess:
             elif message[0] == "kept":
                 self.cluster.kept[message[1]] = message[2]
             else:
-                self.calls.pop(message[1])(message[2], None)
+                self.calls.pop(message[1])[1](message[2], None)
                 self.cluster.give()
         self.process.join()
         self.cluster.lose(self)
-        for done in list(self.calls.values()):
-            done(None, WorkerLost(self.name, "Its process ended."))
+        for sent, done in list(self.calls.values()):
+            if self.cluster.may_start_again and not self.cluster.closing:
+                self.cluster.put(sent, done)
+            else:
+                done(None, WorkerLost(self.name, "Its process ended."))
         self.cluster.give()
 
     def send(self, message: Any) -> None:
@@ -128,12 +136,19 @@ class LoopbackProcess:
 
 
 class LoopbackCluster:
-    """Worker processes, and the road to them. A dead one is replaced.
+    """Worker processes, and the road to them. A dead one is replaced; its calls are started again if the cluster may.
+
+    ``prepare`` is called in each worker process before anything else.
 
     ``lock`` guards the queue and who is busy.
     """
 
-    def __init__(self, workers: int = 2) -> None:
+    def __init__(
+        self, workers: int = 2, may_start_again: bool = False, prepare: Callable[[], None] | None = None
+    ) -> None:
+        self.may_start_again = may_start_again
+        self.prepare = prepare
+        self.loses_commands = False
         self.lock = threading.RLock()
         self.receive: Callable[[bytes], None] = lambda message: None
         self.kept: dict[str, bytes] = {}
@@ -176,6 +191,8 @@ class LoopbackCluster:
             self.queue = [entry for entry in self.queue if entry[0][1] != name]
 
     def command(self, worker: str, command: bytes) -> None:
+        if self.loses_commands:
+            return
         for process in self.workers:
             if process.name == worker:
                 process.send(("command", command))
@@ -193,7 +210,7 @@ class LoopbackCluster:
             for process in self.workers:
                 if self.queue and not process.calls:
                     message, done = self.queue.pop(0)
-                    process.calls[message[1]] = done
+                    process.calls[message[1]] = (message, done)
                     process.send(message)
 
     def lose(self, process: LoopbackProcess) -> None:
@@ -225,8 +242,7 @@ class LoopbackRunner(RemoteTaskRunner):
     def duplicate(self) -> Self:
         return type(self)(self.number, self.retries)
 
-    @property
-    def _lost_retries(self) -> int:
+    def _lost_retries(self, annotations: Any) -> int:
         return self.retries
 
     async def _connect(self, exit_stack: AsyncExitStack) -> Any:

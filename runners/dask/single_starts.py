@@ -1,0 +1,58 @@
+"""A plugin of Dask's scheduler: the calls of one client start once, whatever the cluster does with others (D22).
+
+By default Dask starts a call again when its worker dies, up to the cluster's ``allowed-failures``, and a finished one
+when the worker that holds its value dies. Its own documented fields say how often a task's workers have died, and how
+it is made again; the plugin sets them for our calls, which costs no message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+from core_engine.remote import execute_block, run_call
+
+CALLS = frozenset({execute_block, run_call})
+
+
+class SingleStarts(SchedulerPlugin):
+    """Lives in the scheduler from a client's start to its end.
+
+    Parameters:
+        client: Id of the client.
+    """
+
+    def __init__(self, client: str) -> None:
+        self.name = f"core-engine-single-starts-{client}"
+        self._client = client
+        self._scheduler: Any = None
+        self._calls: set[Any] = set()
+
+    async def start(self, scheduler: Any) -> None:
+        self._scheduler = scheduler
+
+    def update_graph(self, scheduler: Any, *, client: str, tasks: Collection[Any], **kwargs: Any) -> None:
+        """Calls have arrived, and none has started: their workers count as having died as often as is allowed."""
+        if client != self._client:
+            return
+        for key in tasks:
+            state = scheduler.tasks[key]
+            if getattr(state.run_spec, "func", None) in CALLS:
+                state.suspicious = scheduler.allowed_failures
+                self._calls.add(key)
+
+    def transition(self, key: Any, start: Any, finish: Any, *args: Any, **kwargs: Any) -> None:
+        """A call that has ended is data from now on: lost, it is not made again."""
+        if key not in self._calls:
+            return
+        if finish == "memory":
+            self._scheduler.tasks[key].run_spec = None
+        elif finish != "forgotten":
+            return
+        self._calls.discard(key)
+
+    def remove_client(self, scheduler: Any, client: str) -> None:
+        if client == self._client:
+            scheduler.plugins.pop(self.name, None)

@@ -51,7 +51,7 @@ def find_task_run(db: sqlite3.Connection, flow_run_id: UUID, task_key: str, dyna
 def read_input_digests(db: sqlite3.Connection, flow_run_id: UUID) -> dict[tuple[UUID, int], bytes]:
     """See ``Store.read_input_digests``."""
     rows = db.execute(
-        "SELECT prefix, first_idx, execution, digests FROM flow_run "
+        "SELECT prefix, first_idx, input_digest.execution, digests FROM flow_run "
         "JOIN task_run_group ON task_run_group.flow_key = flow_run.key "
         "JOIN input_digest ON input_digest.group_key = task_run_group.key "
         "WHERE flow_run.id = ? ORDER BY input_digest.seq",

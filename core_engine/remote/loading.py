@@ -7,7 +7,7 @@ import io
 import pickle
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 # How much is kept: the least recently used goes first, but never what came last.
@@ -48,34 +48,34 @@ class _Kept:
 _kept = _Kept()
 
 
-def load_common(content: bytes, kind: type[Any], values: Sequence[Any]) -> Any:
+def load_common(content: bytes, kind: type[Any], values: Mapping[str, Any]) -> Any:
     """Unpickles what many blocks have in common, once for each worker.
 
     Parameters:
         content: A pickled tuple.
         kind: The named tuple that it makes.
-        values: The large values that it refers to.
+        values: Large values that it may refer to, by their keys.
     """
     if values:
-        # The same bytes may refer to other values the next time, and these are the cluster's to keep.
+        # What it refers to is the cluster's to keep, and not for longer than it is needed.
         return kind(*load(content, values))
     digest = hashlib.sha256(content).digest()
     known = _kept.get(digest)
     if known is None:
-        known = kind(*load(content, ()))
+        known = kind(*load(content, {}))
         _kept.put(digest, known, len(content))
     return known
 
 
-def load(content: bytes, values: Sequence[Any]) -> Any:
+def load(content: bytes, values: Mapping[str, Any]) -> Any:
     """Unpickles what may refer to large values, which came beside it."""
     return _Unpickler(content, values).load() if values else pickle.loads(content)
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, content: bytes, values: Sequence[Any]) -> None:
+    def __init__(self, content: bytes, values: Mapping[str, Any]) -> None:
         super().__init__(io.BytesIO(content))
         self._values = values
 
-    def persistent_load(self, number: Any) -> Any:
-        return self._values[number]
+    def persistent_load(self, key: Any) -> Any:
+        return self._values[key]

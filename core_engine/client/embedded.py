@@ -312,6 +312,13 @@ class EmbeddedClient:
 
         self.journal.append(TaskRunUpdated(run.group, run.index, {"name": run.name}))
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            from core_engine.vocabulary import absent
+
+            raise absent("core_engine.client.EmbeddedClient", name)
+
 
 def _seconds(moment: datetime | None) -> float | None:
     return None if moment is None else moment.timestamp()

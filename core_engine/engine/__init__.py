@@ -55,5 +55,7 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -134,6 +134,11 @@ def delete_runs(
     report = store.delete_flow_runs(before, types)
     remove_results(store, report, on_error=_say_that_it_stays)
     _print_report(report, json, "deleted")
+    if report.results_later and not json:
+        typer.echo(
+            f"{report.results_later:,} results were cached, and might be found by a run just now: the next delete, "
+            "a minute from now or later, removes them."
+        )
 
 
 def _say_that_it_stays(error: CoreEngineError) -> None:
@@ -146,7 +151,7 @@ def _summary(report: DeletionReport) -> str:
         (report.task_runs, "task run", "task runs"),
         (report.log_lines, "log line", "log lines"),
         (report.cache_entries, "cache entry", "cache entries"),
-        (len(report.results), "result", "results"),
+        (len(report.results) + (report.results_later if report.dry_run else 0), "result", "results"),
     ]
     return ", ".join(f"{number:,} {one if number == 1 else many}" for number, one, many in parts if number)
 
@@ -164,6 +169,7 @@ def _print_report(report: DeletionReport, json: bool, what: str) -> None:
             "log_lines": report.log_lines,
             "cache_entries": report.cache_entries,
             "results": len(report.results),
+            "results_later": report.results_later,
             "bytes_freed": report.bytes_freed,
         }
     )

@@ -11,7 +11,7 @@ The main path, in the order in which a call takes it:
 - ``dispatch``     to a runner, when inputs are final                       - ``calls``, ``runners``, ``slots``
 - ``task_runs``    executed: through its states                             - ``caching``, ``timeouts``, ``run_names``
 - ``proposals``    facts, the pure rules' decision, the journal             - ``outside``
-- ``hooks``, ``crashes``, ``cancellation``, ``signals``, ``requests``       what may happen beside it
+- ``hooks``, ``crashes``, ``cancellation``, ``signals``, ``requests``, ``store_care``   what may happen beside it
 - ``pauses``, ``holds``                                                     - and in between
 - ``waits``        why a task run has not started
 - ``progress``, ``previous``, ``loading``, ``stored_parameters``, ``reachable``

@@ -5,18 +5,17 @@ Modules call ``absent`` for a name that they do not have; ``absent_modules`` ask
 
 from __future__ import annotations
 
-import dis
 import functools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
-from importlib.resources import files
+from opcode import opmap
+from pathlib import Path
 from typing import Any
 
 _PACKAGE = "core_engine"
 _LIST = "docs/compatibility.md lists all names."
-_IMPORT_FROM = dis.opmap["IMPORT_FROM"]
+_IMPORT_FROM = opmap["IMPORT_FROM"]
 
 
 @dataclass(slots=True)
@@ -45,7 +44,7 @@ def vocabulary() -> dict[str, VocabularyModule]:
     """Returns the table by place, in its order."""
     import tomllib
 
-    text = files(_PACKAGE).joinpath("vocabulary.toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("vocabulary.toml").read_text(encoding="utf-8")
     return {module.place: module for module in _read(tomllib.loads(text))}
 
 
@@ -94,6 +93,8 @@ def _text(place: str, name: str) -> str:
         return f"Instead: {whole.instead}. {_LIST}"
     if place == f"{_PACKAGE}.settings" and name.startswith("PREFECT_"):
         return _text_of_setting(name.removeprefix("PREFECT_"))
+    from difflib import get_close_matches
+
     known = [] if module is None else get_close_matches(name, module.here, 1)
     return f"Did you mean {known[0]!r}?" if known else _LIST
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core_engine.cli.output import JsonOption, flow_run_json, print_json, print_table, short_id, state_text, took
-from core_engine.cli.values import local_time, parse_duration, parse_moment, parse_states
+from core_engine.cli.values import check_state_names, local_time, parse_duration, parse_moment, parse_states
 from core_engine.exceptions import CoreEngineError
 
 if TYPE_CHECKING:
@@ -57,16 +57,23 @@ def list_runs(
     """List flow runs, the newest first."""
     from core_engine.cli.opening import open_store
 
+    store = open_store()
     types, names = parse_states(state or ())
+    names = None if names is None else check_state_names(names, _own_names(store, names))
     start = None if since is None else parse_moment(since, "--since", time.time())
     filters = {"flow_name": flow, "state_types": types, "state_names": names, "since": start}
-    found = _read(open_store(), limit, subflows, filters)
+    found = _read(store, limit, subflows, filters)
     if json:
         print_json([flow_run_json(run) for run in found])
     elif found:
         _print_runs(found)
     else:
         typer.echo("There are no such flow runs.", err=True)
+
+
+def _own_names(store: Store, names: list[str]) -> list[str]:
+    """Returns those of some state names that runs have."""
+    return [name for name in names if store.read_flow_runs(state_names=[name], limit=1)]
 
 
 def _read(store: Store, limit: int, subflows: bool, filters: dict[str, Any]) -> list[FlowRun]:

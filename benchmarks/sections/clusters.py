@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cluster_hosts import Cluster, running_cluster
+from benchmarks.cluster_hosts import ENVIRONMENT, Cluster, running_cluster
 from benchmarks.contenders import workloads
 from benchmarks.interleaving import interleave
 from benchmarks.plans import Plan
@@ -51,7 +51,7 @@ def _measure_case(cluster: Cluster, plan: Plan, work: Path, case: str) -> list[R
 
 def _spec(name: str, target: str, cluster: Cluster, case: str, records: bool = True) -> Spec:
     arguments = {"case": case, "kind": cluster.kind, "address": cluster.address, "host": cluster.host}
-    return Spec(name, target, arguments, NO_CONSOLE, records)
+    return Spec(name, target, arguments, {**NO_CONSOLE, **ENVIRONMENT}, records)
 
 
 def _size(plan: Plan, case: str) -> int:

@@ -10,7 +10,6 @@ from benchmarks.__main__ import main
 from benchmarks.plans import MINIATURE
 from benchmarks.sections import SECTIONS
 
-
 # Those that start clusters, and many processes that connect to them, are slow.
 SLOW = {"dask", "ray"}
 MARKED = [

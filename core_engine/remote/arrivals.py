@@ -87,6 +87,7 @@ class Arrivals:
             reports.GIVEN_BACK: self._given_back,
             reports.QUESTION: self._question,
             reports.UNREADABLE: self._unreadable,
+            reports.LOST: lambda shipment, record: self._losses.lose_run(shipment, *record[1:]),
             reports.UNANSWERED: self._unanswered,
             reports.STORAGE: self._storages.answer,
             reports.BLOCK_STARTED: lambda shipment, record: None,

@@ -51,6 +51,9 @@ class InlineResult(BaseResult[R]):
     def description(self) -> str:
         return f"{len(self._content):,} bytes, in memory only"
 
+    def without_value(self) -> BaseResult[Any]:
+        return UnpersistedResult(Gone("unknown, not unpickled here"))
+
     def has_cached_object(self) -> bool:
         return True
 
@@ -124,6 +127,9 @@ class ClusterResult(BaseResult[R]):
             ) from error
         self._value, self._has_value = value, True
         return value  # type: ignore[no-any-return]
+
+    def without_value(self) -> BaseResult[Any]:
+        return UnpersistedResult(Gone(self.value_type))
 
     async def aget(self) -> R:
         from core_engine.concurrency.waiting import run_blocking

@@ -11,6 +11,7 @@ import concurrent.futures
 import logging
 import time
 import uuid
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,8 @@ class DaskRoad:
         self._waiting: deque[tuple[Block, Done]] = deque()
         self._futures: dict[str, Any] = {}
         self._kept: dict[str, Any] = {}
+        # What blocks that are still to be sent will need: futures, held by the session.
+        self._shared: weakref.WeakSet[Any] = weakref.WeakSet()
         self._session: RemoteSession | None = None
         self._known: set[str] = set()
         self._road = DaskWorkerRoad(client.id)
@@ -231,10 +234,17 @@ class DaskRoad:
                 offset = clock_offset_between(before, theirs, after)
                 self._session.know_worker(worker, offset, process == this_process())
                 self._known.add(worker)
+        if new and self._shared:
+            await self.client.replicate(list(self._shared), workers=new)
 
     async def _share(self, name: str, content: bytes) -> Any:
-        # A task rather than scattered data: the scheduler makes it again when the worker that has it dies.
-        return self.client.submit(bytes, content, key=f"{name}-{uuid.uuid4().hex}", pure=False, priority=MOST_URGENT)
+        key = f"{name}-{uuid.uuid4().hex}"
+        if not self._slots:  # nobody to give it to yet: the first worker makes it
+            return self.client.submit(bytes, content, key=key, pure=False, priority=MOST_URGENT)
+        # To every worker: Dask starts calls where their inputs are, and moves them elsewhere only later.
+        shared = (await self.client.scatter({key: content}, broadcast=True))[key]
+        self._shared.add(shared)
+        return shared
 
     def _submit_waiting(self) -> None:
         """Sends all blocks that wait, those with the same place and priority in one message."""

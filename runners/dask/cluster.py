@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from core_engine.remote import by_value, differences, versions
+from core_engine.remote import by_value, check_worker, versions
 from core_engine.task_runners import LoopThread
 from runners.dask.options import import_class
 from runners.dask.road import DaskRoad
@@ -134,16 +134,13 @@ class Connection:
         """Compares versions with every worker that is there (D21); what differs is named."""
         ours = versions("distributed")
         # A function of a module that may be missing there could not say so: this one needs nothing of ours.
-        theirs = await client.run(by_value(_versions_there), on_error="return")
+        theirs = await client.run(by_value(versions), "distributed", on_error="return")
         for worker, found in theirs.items():
             if isinstance(found, BaseException):
                 self._logger.warning("Worker %s does not answer: %s", worker, found)
                 continue
-            if found.get("core-engine") == "none" and not found.pop("importable", False):
-                raise RuntimeError(f"core_engine is not installed on the Dask worker {worker}. Install it there.")
-            found.pop("importable", None)
-            for difference in differences(ours, found):
-                self._logger.warning("The Dask worker %s has another version than this process: %s", worker, difference)
+            for warning in check_worker(f"Dask worker {worker}", ours, found):
+                self._logger.warning(warning)
 
     async def _report(self, client: Any, path: str) -> None:
         import distributed
@@ -187,18 +184,3 @@ async def _close(cluster: Any) -> None:
     closed = cluster.close()
     if inspect.isawaitable(closed):
         await closed
-
-
-def _versions_there() -> dict[str, Any]:
-    import importlib.util
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    found: dict[str, Any] = {"python": ".".join(platform.python_version_tuple()[:2])}
-    for name in ("core-engine", "cloudpickle", "distributed"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "none"
-    found["importable"] = importlib.util.find_spec("core_engine") is not None
-    return found

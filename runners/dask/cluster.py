@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from core_engine.remote import by_value, differences, versions
 from core_engine.task_runners import LoopThread
 from runners.dask.options import import_class
 from runners.dask.road import DaskRoad
@@ -75,7 +74,6 @@ class Connection:
         most = (runner.adapt_kwargs or {}).get("maximum")
         self._road = road = DaskRoad(client, self._loop, self._logger, int(most) if most else 1)
         await road.open()
-        await self._compare(client)
         if runner.performance_report_path is not None:
             await self._report(client, runner.performance_report_path)
         if client.dashboard_link:
@@ -130,21 +128,6 @@ class Connection:
         self._stack.push_async_callback(client.close)
         return client
 
-    async def _compare(self, client: Any) -> None:
-        """Compares versions with every worker that is there (D21); what differs is named."""
-        ours = versions("distributed")
-        # A function of a module that may be missing there could not say so: this one needs nothing of ours.
-        theirs = await client.run(by_value(_versions_there), on_error="return")
-        for worker, found in theirs.items():
-            if isinstance(found, BaseException):
-                self._logger.warning("Worker %s does not answer: %s", worker, found)
-                continue
-            if found.get("core-engine") == "none" and not found.pop("importable", False):
-                raise RuntimeError(f"core_engine is not installed on the Dask worker {worker}. Install it there.")
-            found.pop("importable", None)
-            for difference in differences(ours, found):
-                self._logger.warning("The Dask worker %s has another version than this process: %s", worker, difference)
-
     async def _report(self, client: Any, path: str) -> None:
         import distributed
 
@@ -187,18 +170,3 @@ async def _close(cluster: Any) -> None:
     closed = cluster.close()
     if inspect.isawaitable(closed):
         await closed
-
-
-def _versions_there() -> dict[str, Any]:
-    import importlib.util
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    found: dict[str, Any] = {"python": ".".join(platform.python_version_tuple()[:2])}
-    for name in ("core-engine", "cloudpickle", "distributed"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "none"
-    found["importable"] = importlib.util.find_spec("core_engine") is not None
-    return found

@@ -9,89 +9,26 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
-import time
 import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from core_engine.remote import (
-    Block,
-    WorkerLost,
-    clock_offset_between,
-    execute_block,
-    receive_command,
-    run_call,
-    this_process,
-)
+from core_engine.remote import Block, WorkerLost, execute_block, receive_command, run_call
+from runners.dask.link import Link
+from runners.dask.worker_road import DaskWorkerRoad
+from runners.dask.workers import Workers
 
 if TYPE_CHECKING:
     from core_engine.remote import RemoteSession
     from core_engine.task_runners import LoopThread
 
-# The scheduler keeps the last thousand messages of a topic: they must be small (D23).
-LARGEST_MESSAGE = 16 * 1024
 LOOK_SECONDS = 0.5
 MOST_URGENT = 1_000
 # Annotations of Dask that say where a call may run.
 PLACES = ("resources", "workers", "allow_other_workers")
 
 Done = Callable[[bytes | None, BaseException | None], None]
-
-
-class DaskWorkerRoad:
-    """The worker's end.
-
-    Parameters:
-        topic: The topic of the client, which is its id: the scheduler forgets its messages with the client.
-    """
-
-    largest_message = LARGEST_MESSAGE
-    returns_last = False
-
-    def __init__(self, topic: str) -> None:
-        self.topic = topic
-        self._worker: Any = None
-
-    @property
-    def _here(self) -> Any:
-        if self._worker is None:
-            from distributed import get_worker
-
-            self._worker = get_worker()
-        return self._worker
-
-    @property
-    def worker(self) -> str:
-        address: str = self._here.address
-        return address
-
-    @property
-    def dask_worker(self) -> Any:
-        """Dask's worker that this is called in, also from helper threads."""
-        return self._here
-
-    def send(self, message: bytes) -> None:
-        self._here.log_event(self.topic, message)
-
-    def keep(self, value: Any, content: bytes) -> str:
-        from distributed.utils import sync
-
-        worker = self._here
-        key = f"core-engine-value-{uuid.uuid4().hex}"
-        sync(worker.loop, _keep, worker, key, value, self.topic)
-        return key
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return DaskWorkerRoad, (self.topic,)
-
-
-async def _keep(worker: Any, key: str, value: Any, client: str) -> None:
-    """Makes a value data of this worker that a client wants: what the client's own ``scatter`` does from inside."""
-    from dask.sizeof import sizeof
-
-    worker.update_data(data={key: value})
-    await worker.scheduler.update_data(who_has={key: [worker.address]}, nbytes={key: sizeof(value)}, client=client)
 
 
 class DaskRoad:
@@ -109,14 +46,15 @@ class DaskRoad:
         self._loop = loop
         self._logger = logger
         self._most_slots = most_slots
+        self._link = Link(client, logger)
+        self._workers = Workers(client, logger)
         self._slots = 1
-        self._may_start_again = True
         # Appended to by the session's thread, emptied on the loop.
         self._waiting: deque[tuple[Block, Done]] = deque()
         self._futures: dict[str, Any] = {}
+        self._blocks: dict[str, Block] = {}
         self._kept: dict[str, Any] = {}
         self._session: RemoteSession | None = None
-        self._known: set[str] = set()
         self._road = DaskWorkerRoad(client.id)
         self._watching: asyncio.Task[None] | None = None
 
@@ -126,17 +64,12 @@ class DaskRoad:
 
     @property
     def may_start_again(self) -> bool:
-        return self._may_start_again
+        return self._link.may_start_again
 
     # Any thread -------------------------------------------------------------------------------------------------------
 
     def listen(self, receive: Callable[[bytes], None]) -> None:
-        def handle(event: tuple[float, Any]) -> None:
-            # The scheduler itself says under this topic when the client came.
-            if isinstance(event[1], bytes):
-                receive(event[1])
-
-        self._post(lambda: self.client.subscribe_topic(self.client.id, handle))
+        self._post(lambda: self._link.listen(receive))
 
     def on_workers(self, session: RemoteSession) -> None:
         """Has a session learn of workers, those that join later too."""
@@ -177,73 +110,75 @@ class DaskRoad:
     # On the loop ------------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Learns how many calls the cluster runs at once, and has each start once."""
+        """Meets scheduler and workers, and has each call start once.
+
+        Raises:
+            RuntimeError: core_engine is missing on one of them.
+        """
+        await self._workers.meet_scheduler()
         await self._look()
-        self._may_start_again = not await self._starts_once()
-
-    async def _starts_once(self) -> bool:
-        from runners.dask.single_starts import SingleStarts
-
-        try:
-            await self.client.register_plugin(SingleStarts(self.client.id))
-        except Exception as error:  # a scheduler may refuse code of others, in several ways
-            self._logger.debug("The Dask scheduler takes no plugin, so that each start is asked for: %s", error)
-            return False
-        return True
+        await self._workers.meet_all()
+        await self._link.set_up()
 
     async def leave(self) -> None:
         """Stops learning of workers, and lets everything go that is held there."""
         if self._watching is not None:
             self._watching.cancel()
-        if self.client.id in self.client._event_handlers:
-            self.client.unsubscribe_topic(self.client.id)
+        self._link.leave()
         self._futures.clear()
         self._kept.clear()
 
     def _watch(self) -> None:
+        assert self._session is not None
+        self._workers.tell(self._session)
         self._watching = asyncio.ensure_future(self._keep_looking())
 
     async def _keep_looking(self) -> None:
-        while True:
+        while not self._link.is_over:
             try:
+                if await self._link.come_back():
+                    self._submit_waiting()
                 await self._look()
-                await self._meet_new_workers()
+                await self._workers.meet_new()
+                await self._workers.say_what_is_wanting(
+                    [(block.name, block.annotations) for block in self._blocks.values()]
+                )
             except (TimeoutError, OSError) as error:
                 self._logger.debug("The Dask scheduler does not answer just now: %s", error)
             await asyncio.sleep(LOOK_SECONDS)
+        self._submit_waiting()
 
     async def _look(self) -> None:
-        threads = await self.client.scheduler.ncores()
-        slots = sum(threads.values())
-        if slots != self._slots:
-            self._slots = slots
+        if await self._workers.look():
+            self._slots = sum(self._workers.threads.values())
             if self._session is not None:
                 self._session.wake()
 
-    async def _meet_new_workers(self) -> None:
-        new = [worker for worker in await self.client.scheduler.ncores() if worker not in self._known]
-        for worker in new:
-            before = time.time()
-            answers = await self.client.run(_who_and_when, workers=[worker], on_error="ignore")
-            after = time.time()
-            if worker in answers and self._session is not None:
-                process, theirs = answers[worker]
-                offset = clock_offset_between(before, theirs, after)
-                self._session.know_worker(worker, offset, process == this_process())
-                self._known.add(worker)
-
     async def _share(self, name: str, content: bytes) -> Any:
+        if self._link.is_over:
+            raise self._link.lost()
         # A task rather than scattered data: the scheduler makes it again when the worker that has it dies.
         return self.client.submit(bytes, content, key=f"{name}-{uuid.uuid4().hex}", pure=False, priority=MOST_URGENT)
 
     def _submit_waiting(self) -> None:
-        """Sends all blocks that wait, those with the same place and priority in one message."""
+        """Sends all blocks that wait, those with the same place and priority in one message.
+
+        While the connection is lost they wait for it; when it is over none is sent any more.
+        """
+        if not self._link.is_up and not self._link.is_over:
+            return
         groups: dict[str, list[tuple[Block, Done]]] = {}
         while self._waiting:
             block, done = self._waiting.popleft()
             groups.setdefault(repr((block.depth, block.annotations)), []).append((block, done))
         for group in groups.values():
-            self._submit(group)
+            try:
+                if self._link.is_over:
+                    raise self._link.lost()
+                self._submit(group)
+            except Exception as error:
+                for _, done in group:
+                    done(None, error)
 
     def _submit(self, group: list[tuple[Block, Done]]) -> None:
         first = group[0][0]
@@ -261,6 +196,7 @@ class DaskRoad:
             **{name: annotations[name] for name in PLACES if name in annotations},
         )
         for (block, done), future in zip(group, futures, strict=True):
+            self._blocks[block.name] = block
             self._start(block.name, done, future)
 
     def _held(self, key: str) -> Any:
@@ -293,14 +229,19 @@ class DaskRoad:
         except distributed.KilledWorker as error:
             done(None, WorkerLost(error.last_worker.address, "It died while it ran the call."))
         except (asyncio.CancelledError, concurrent.futures.CancelledError) as error:
-            reason = f"The cluster cancelled the call, or lost what it needs. {error}".strip()
-            done(None, WorkerLost("", reason))
+            done(None, WorkerLost("", self._why_cancelled(error)))
         except BaseException as error:
             done(None, error)
         else:
             done(content, None)
         finally:
             self._futures.pop(name, None)
+            self._blocks.pop(name, None)
+
+    def _why_cancelled(self, error: BaseException) -> str:
+        if not self._link.is_up:
+            return str(self._link.lost())
+        return f"The cluster cancelled the call, or lost what it needs. {error}".strip()
 
     async def _revoke(self, name: str) -> None:
         future = self._futures.get(name)
@@ -311,8 +252,6 @@ class DaskRoad:
         await self.client.run(receive_command, command, workers=[worker], on_error="ignore")
 
     async def _fetch(self, key: str) -> Any:
+        if self._link.is_over:
+            raise self._link.lost()
         return await self._held(key)
-
-
-def _who_and_when() -> tuple[str, float]:
-    return this_process(), time.time()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import logging
 import uuid
 from collections import deque
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5
 MOST_URGENT = 1_000
-# Annotations of Dask that say where a call may run.
-PLACES = ("resources", "workers", "allow_other_workers")
+# Annotations that Dask's client takes as arguments. The priority of deeper maps is higher, so that what upstreams made
+# is used up and let go.
+NAMED = ("priority", "resources", "workers", "allow_other_workers")
 
 Done = Callable[[bytes | None, BaseException | None], None]
 
@@ -77,7 +79,8 @@ class DaskRoad:
         self._post(self._watch)
 
     def share(self, name: str, content: bytes) -> Any:
-        return self._loop.submit(self._share, name, content).wait_result()
+        # Dask's annotations are part of the context: those of one call are not to be those of what many share.
+        return contextvars.Context().run(self._loop.submit, self._share, name, content).wait_result()
 
     def send(self, block: Block, done: Done) -> None:
         self._waiting.append((block, done))
@@ -105,7 +108,7 @@ class DaskRoad:
             self._kept.pop(key, None)  # the loop is closed, and the client with it
 
     def _post(self, call: Callable[[], Any]) -> None:
-        self._loop.loop.call_soon_threadsafe(call)
+        self._loop.loop.call_soon_threadsafe(call, context=contextvars.Context())
 
     # On the loop ------------------------------------------------------------------------------------------------------
 
@@ -141,7 +144,7 @@ class DaskRoad:
                 await self._look()
                 await self._workers.meet_new()
                 await self._workers.say_what_is_wanting(
-                    [(block.name, block.annotations) for block in self._blocks.values()]
+                    [(block.name.rpartition("-")[0], block.annotations) for block in self._blocks.values()]
                 )
             except (TimeoutError, OSError) as error:
                 self._logger.debug("The Dask scheduler does not answer just now: %s", error)
@@ -181,20 +184,23 @@ class DaskRoad:
                     done(None, error)
 
     def _submit(self, group: list[tuple[Block, Done]]) -> None:
+        import dask
+
         first = group[0][0]
-        annotations = dict(first.annotations or {})
-        futures = self.client.map(
-            execute_block,
-            [block.payload for block, _ in group],
-            [list(block.common) for block, _ in group],
-            [[self._held(key) for key in block.values] for block, _ in group],
-            [self._road] * len(group),
-            key=[block.name for block, _ in group],
-            pure=False,
-            # Deeper maps first, so that what upstreams made is used up and let go.
-            priority=annotations.get("priority", first.depth),
-            **{name: annotations[name] for name in PLACES if name in annotations},
-        )
+        options = {"priority": first.depth, **(first.annotations or {})}
+        options.pop("retries", None)  # a call that failed has said so, and starts are counted by us (D22)
+        named = {name: options.pop(name) for name in NAMED if name in options}
+        with dask.annotate(**options):
+            futures = self.client.map(
+                execute_block,
+                [block.payload for block, _ in group],
+                [list(block.common) for block, _ in group],
+                [[self._held(key) for key in block.values] for block, _ in group],
+                [self._road] * len(group),
+                key=[block.name for block, _ in group],
+                pure=False,
+                **named,
+            )
         for (block, done), future in zip(group, futures, strict=True):
             self._blocks[block.name] = block
             self._start(block.name, done, future)

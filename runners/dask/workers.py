@@ -135,7 +135,7 @@ class Workers:
         """Warns when calls wait for something that no worker has, once for each such thing.
 
         Parameters:
-            waiting: Name and annotations of each call on the way.
+            waiting: The task's name and the annotations of each call on the way.
         """
         wants: dict[str, tuple[str, Suits]] = {}
         for name, annotated in waiting:

@@ -69,10 +69,17 @@ PEERS = (
 )
 
 
+# The same on clusters, where starting them is a part of each flow.
+ON_CLUSTERS = (
+    Peer("core_engine", (), ("dask", "ray"), "trivial_flow.py"),
+    Peer("prefect-3-clusters", (*PEERS[0].requirements, "prefect-dask<1", "prefect-ray<1"), ("dask", "ray"), ""),
+)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 1 when a round was void."""
     options = _parse(arguments)
-    for peer in PEERS:
+    for peer in (*PEERS, *ON_CLUSTERS):
         set_up(peer)
     if options.set_up_only:
         return 0
@@ -80,22 +87,37 @@ def main(arguments: list[str] | None = None) -> int:
     options.work.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="peers-", dir=options.work) as folder:
         facts = describe(Path(folder))
-        rows = measure((THIS, *PEERS), options.tasks, options.rounds, options.seconds, Path(folder))
-    section = report.section_to_json(SECTION, rows, started, time.perf_counter() - start, facts)
+        measured = {
+            section: section_rows(Path(folder), options)
+            for section, section_rows in ((SECTION, _on_one_machine), (CLUSTERS, _on_clusters))
+            if options.only in (None, section.key)
+        }
     document = report.read(options.output) or report.new_document("peers", options.rounds, started, facts)
-    document["sections"] = report.merged(document["sections"], [section])
+    for section, rows in measured.items():
+        found = report.section_to_json(section, rows, started, time.perf_counter() - start, facts)
+        document["sections"] = report.merged(document["sections"], [found])
+        print(tables.section(found))
     report.write(document, options.output)
-    print(tables.section(section))
     print(f"\nwritten to {options.output}")
     if options.readme:
         tables.put_into_readme("results", tables.markdown(document))
-    return 1 if any(row.void for row in rows) else 0
+    return 1 if any(row.void for rows in measured.values() for row in rows) else 0
+
+
+def _on_one_machine(work: Path, options: argparse.Namespace) -> list[Row]:
+    return measure((THIS, *PEERS), options.tasks, options.rounds, options.seconds, work)
+
+
+def _on_clusters(work: Path, options: argparse.Namespace) -> list[Row]:
+    return measure_on_clusters(ON_CLUSTERS, options.cluster_tasks, options.rounds, options.seconds, work)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument("--set-up-only", action="store_true", help="only make the environments")
     parser.add_argument("--tasks", type=int, default=100, help="mapped tasks in a flow")
+    parser.add_argument("--cluster-tasks", type=int, default=500, help="mapped tasks in a flow on a cluster")
+    parser.add_argument("--only", choices=(SECTION.key, CLUSTERS.key), help="only this part")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count")
     parser.add_argument("--seconds", type=float, default=300.0, help="no round starts later than this")
     parser.add_argument("--output", type=Path, default=report.RESULTS / "full.json", help="results to add it to")
@@ -140,6 +162,30 @@ def measure(peers: Sequence[Peer], tasks: int, rounds: int, seconds: float, work
             row.figures["x_core_engine"] = slowdowns[measured.spec.name]
         rows.append(row)
     return rows + _starts(peers, rounds, deadline, work)
+
+
+def measure_on_clusters(peers: Sequence[Peer], tasks: int, rounds: int, seconds: float, work: Path) -> list[Row]:
+    """Measures the peers on clusters in turn, as ``measure`` does."""
+    measured = _mapped(peers, tasks, rounds, time.monotonic() + seconds, work)
+    slowdowns: dict[str, Any] = {}
+    for runner in ("dask", "ray"):
+        of_runner = [contender for contender in measured if contender.spec.arguments["runner"] == runner]
+        if of_runner:
+            slowdowns |= ratios(of_runner, of_runner[0], lambda round: round["mapped"])
+    figures = {
+        "mapped_seconds": lambda round: round["mapped"],
+        "flow_seconds": lambda round: round["durable"],
+        "per_second": lambda round: tasks / round["mapped"],
+    }
+    rows = []
+    for contender in measured:
+        row = row_of(contender, tasks, figures)
+        if contender.valid:
+            row.name = row.name.replace(":", f" ({contender.valid[0]['version']}):", 1)
+        if contender.spec.name in slowdowns:
+            row.figures["x_core_engine"] = slowdowns[contender.spec.name]
+        rows.append(row)
+    return rows
 
 
 def _figures(tasks: int) -> dict[str, Callable[[dict[str, Any]], float]]:
@@ -249,6 +295,21 @@ SECTION = Section(
         Column("seconds, start to exit", "seconds", 2),
     ),
     measure=lambda plan, work: measure((THIS, *PEERS), 100, plan.rounds, 300.0, work),
+)
+CLUSTERS = Section(
+    key="peer_clusters",
+    title="Other engines on clusters",
+    note=(
+        "A mapped no-op on a temporary cluster of two workers, every result taken. *Map*: from the map to the last "
+        "result. *Flow*: from the call of the flow until everything is durable, the start of the cluster included."
+    ),
+    columns=(
+        Column("map, seconds", "mapped_seconds", 2, spread=True),
+        Column("tasks/s", "per_second"),
+        Column("map x core_engine", "x_core_engine", 1),
+        Column("flow, seconds", "flow_seconds", 1),
+    ),
+    measure=lambda plan, work: measure_on_clusters(ON_CLUSTERS, 500, plan.rounds, 300.0, work),
 )
 
 

@@ -36,6 +36,9 @@ class TaskFuture(Generic[R_co]):
         self._run_set = run_set
         self._index = index
 
+    def __del__(self) -> None:
+        self._run_set.let_go(self._index)
+
     @property
     def task(self) -> Task[..., Any]:
         return self._run_set.task

@@ -17,13 +17,19 @@ SETTLE_SECONDS = 60.0
 POLL_SECONDS = 0.05
 MOST_AT_ONCE = 200
 
+DASK_CLUSTER = {"n_workers": 2, "threads_per_worker": 1}
+RAY_CLUSTER = {"num_cpus": 2}
+
+# Seconds from the map to the last result, of each flow: what a temporary cluster takes to start is not in it.
+_mapped: list[float] = []
+
 
 class PeerFlow(Contender):
     """A flow that maps a no-op, takes every result, and is read back.
 
     Parameters:
         engine: "core_engine" or "prefect".
-        runner: "threads" or "sequential".
+        runner: "threads", "sequential", "dask" or "ray"; clusters are temporary ones, of two workers.
     """
 
     def __init__(self, engine: str, runner: str) -> None:
@@ -45,7 +51,7 @@ class PeerFlow(Contender):
         completed = 0
         while found := asyncio.run(self._read(flow_run_id, MOST_AT_ONCE, completed)):
             completed += found
-        return {"state": self._state.name, "completed": completed, "version": self._version()}
+        return {"state": self._state.name, "completed": completed, "version": self._version(), "mapped": _mapped[-1]}
 
     async def _read(self, flow_run_id: UUID, limit: int, offset: int) -> int:
         """Returns how many completed task runs of the flow run there are after `offset`, up to `limit`."""
@@ -83,6 +89,14 @@ async def _read_prefect(flow_run_id: UUID, limit: int, offset: int) -> list[Any]
 def _core_engine_flow(runner: str) -> Any:
     from core_engine import flow, task
 
+    if runner == "dask":
+        from runners.dask import DaskTaskRunner
+
+        return _flow(flow, task, DaskTaskRunner(cluster_kwargs=DASK_CLUSTER))
+    if runner == "ray":
+        from runners.ray import RayTaskRunner
+
+        return _flow(flow, task, RayTaskRunner(init_kwargs=RAY_CLUSTER))
     return _flow(flow, task, "concurrent" if runner == "threads" else "sequential")
 
 
@@ -91,6 +105,14 @@ def _prefect_flow(runner: str) -> Any:
 
     if runner == "sequential":
         return _flow(flow, task, task_runners.SequentialTaskRunner())
+    if runner == "dask":
+        from prefect_dask import DaskTaskRunner
+
+        return _flow(flow, task, DaskTaskRunner(cluster_kwargs=DASK_CLUSTER))
+    if runner == "ray":
+        from prefect_ray import RayTaskRunner
+
+        return _flow(flow, task, RayTaskRunner(init_kwargs=RAY_CLUSTER))
     # What the third version calls the runner on threads, and the second.
     names = ("ThreadPoolTaskRunner", "ConcurrentTaskRunner")
     kind = next(kind for name in names if (kind := getattr(task_runners, name, None)) is not None)
@@ -104,8 +126,10 @@ def _flow(flow: Any, task: Any, task_runner: Any) -> Any:
 
     @flow(task_runner=task_runner)
     def mapped(size: int) -> str:
+        start = time.perf_counter()
         for future in noop.map(range(size)):
             future.result()
+        _mapped.append(time.perf_counter() - start)
         return "done"
 
     return mapped

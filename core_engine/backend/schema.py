@@ -239,7 +239,8 @@ TABLES = (
         run_id BLOB NOT NULL,
         flow_run_id BLOB NOT NULL,
         payload TEXT NOT NULL,
-        created REAL NOT NULL
+        created REAL NOT NULL,
+        answer TEXT
     )
     """,
     "CREATE INDEX request_by_flow_run ON request (flow_run_id)",

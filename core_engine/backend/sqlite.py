@@ -243,6 +243,14 @@ class SqliteStore:
         with self._pool.reading() as db:
             return requests.is_open(db, id)
 
+    def answer_request(self, id: int, answer: dict[str, Any]) -> None:
+        with self._controlling() as db:
+            requests.answer_request(db, id, answer)
+
+    def read_answer(self, id: int) -> dict[str, Any] | None:
+        with self._pool.reading() as db:
+            return requests.read_answer(db, id)
+
     # Any thread: runs created for later.
 
     def write_deployment(self, deployment: Deployment) -> UUID:

@@ -250,7 +250,13 @@ class Store(Protocol):
         """Takes a request out of the inbox."""
 
     def is_request_open(self, id: int) -> bool:
-        """Returns whether nobody has finished the request yet."""
+        """Returns whether nobody has finished or answered the request yet."""
+
+    def answer_request(self, id: int, answer: dict[str, Any]) -> None:
+        """Answers a request; it is kept for whoever made it, who then finishes it."""
+
+    def read_answer(self, id: int) -> dict[str, Any] | None:
+        """Returns the answer to a request, None while there is none."""
 
     # Runs created for later.
 

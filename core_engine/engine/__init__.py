@@ -12,6 +12,7 @@ The main path, in the order in which a call takes it:
 - ``proposals``    facts, the pure rules' decision, the journal             - ``outside``
 - ``hooks``, ``crashes``, ``cancellation``, ``signals``, ``requests``       what may happen beside it
 - ``pauses``, ``holds``                                                     - and in between
+- ``waits``        why a task run has not started
 - ``progress``, ``previous``, ``loading``, ``stored_parameters``, ``reachable``
 - ``runner_import``, ``tracebacks``, ``main_guard``, ``run_logs``, ``failure_policy``, ``signalled_end``, ``forks``
 """

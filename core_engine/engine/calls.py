@@ -56,6 +56,8 @@ class TaskCall:
         """Returns the coroutine that executes the run."""
         run_set = self.run_set
         run = self.run_record = run_set.activate(self.index)
+        # Before the outcome is looked at, which takes the handles away.
+        parameters = run_set.parameters(self.index)
         outcome = run_set.states[self.index]
         if outcome is not None:
             # It was cancelled, or its map closed, since the call was taken or while it waited to be tried again.
@@ -65,7 +67,7 @@ class TaskCall:
         return begin_task_run(
             task=run_set.task,
             task_run=run,
-            parameters=run_set.parameters(self.index),
+            parameters=parameters,
             wait_for=run_set.wait_for,
             result_factory=run_set.result_factory,
             log_prints=run_set.log_prints,

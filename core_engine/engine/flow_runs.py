@@ -31,7 +31,7 @@ from core_engine.engine.previous import PreviousRuns
 from core_engine.engine.proposals import propose_flow_state
 from core_engine.engine.reachable import check_api_reachable
 from core_engine.engine.requests import watch_requests
-from core_engine.engine.run_logs import end_level, logger_of_flow_run
+from core_engine.engine.run_logs import call_text, end_level, log_rename, logger_of_flow_run
 from core_engine.engine.run_names import make_run_name
 from core_engine.engine.runners import RunnerSession
 from core_engine.engine.stored_parameters import stored_parameters
@@ -335,7 +335,8 @@ async def _execute(
     try:
         with context, _captured_prints(context):
             _name_once(flow, run, parameters, context)
-            logger.debug("Executing flow %r for flow run %r...", flow.name, run.record.name)
+            shown = call_text(flow.name, parameters) if get_current_settings().debug_mode else f"flow '{flow.name}'"
+            logger.debug("Executing %s for flow run '%s'...", shown, run.record.name)
             try:
                 value = await call_flow_function(flow, run, parameters, user_thread)
             except (Exception, Abort, Pause, FlowRunCancelled):
@@ -369,7 +370,9 @@ def _name_once(flow: Flow[..., Any], run: ActiveFlowRun, parameters: dict[str, A
     """Names the run from the flow's template, in its first attempt."""
     if flow.flow_run_name is None or run.named:
         return
+    before = run.record.name
     run.record.name = make_run_name(flow.flow_run_name, "flow_run_name", parameters)
+    log_rename(logger_of_flow_run(run), "flow run", before, run.record.name)
     run.named = True
     assert context.flow_run is not None
     context.flow_run.name = run.record.name

@@ -16,8 +16,9 @@ from core_engine.concurrency.waiting import Latch
 from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun, Executing, task_run_record
 from core_engine.engine.failure_policy import after_bad_end, end_closed
 from core_engine.exceptions import StoreError
+from core_engine.results.records import BaseResult
 from core_engine.schemas.records import TaskRun, TaskRunGroup
-from core_engine.schemas.states import COMPLETED, State
+from core_engine.schemas.states import COMPLETED, State, make_state
 
 if TYPE_CHECKING:
     from core_engine.engine.slots import SlotGate
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from core_engine.settings import SettingsContext
     from core_engine.task_runners import BaseTaskRunner
     from core_engine.tasks import Task
+
+
+# More futures of one run than are counted: its value is kept.
+MANY = 2
+
+
+def _own_list(values: Sequence[Any]) -> list[Any]:
+    return values if isinstance(values, list) else list(values)
 
 
 class RunSetSummary:
@@ -71,6 +80,7 @@ class RunSet:
     __slots__ = (
         "__weakref__",
         "_callbacks",
+        "_has_futures",
         "_lock",
         "active",
         "asynchronous",
@@ -84,6 +94,7 @@ class RunSet:
         "gate",
         "group",
         "has_handles",
+        "held",
         "in_caller",
         "log_prints",
         "names",
@@ -120,7 +131,8 @@ class RunSet:
         self.task = task
         self.group = group
         self.shared = shared
-        self.columns = list(columns.items())
+        # Handles are taken out of their column when their run has ended, and these lists are nobody else's.
+        self.columns = [(name, _own_list(values) if has_handles else values) for name, values in columns.items()]
         self.wait_for = wait_for
         self.has_handles = has_handles
         self.result_factory = result_factory
@@ -142,6 +154,9 @@ class RunSet:
         self.own_inputs: dict[int, dict[str, Any]] = {}
         self.runner: BaseTaskRunner | None = None
         self.gate: SlotGate | None = None
+        # How many futures of each run there are: 0 or 1, MANY from then on. Each begins with the one that will be made.
+        self.held = bytearray(b"\x01") * group.count
+        self._has_futures = False
         self._callbacks: dict[int, list[Callable[[], object]]] = {}
         self._lock = threading.Lock()
 
@@ -190,10 +205,15 @@ class RunSet:
             self.states[index] = state
             summary.done = done = summary.done + 1
             callbacks = self._callbacks.pop(index, None) if self._callbacks else None
+        if not self.held[index]:
+            self._forget_value(index, state)
         run = self.active.pop(index, None)
         if callbacks is not None:
             for callback in callbacks:
                 callback()
+        if self.has_handles:
+            for _, values in self.columns:
+                values[index] = None  # type: ignore[index]  # with handles these are lists
         if done == self.group.count:
             self.flow_run.ended(self)
         if self.gate is not None and run is not None and run.holds_slots:
@@ -269,11 +289,35 @@ class RunSet:
             return None
         return state
 
+    def let_go(self, index: int) -> None:
+        """Lets the value of a run go whose future is gone. Any thread at any moment, locks held or not: takes none."""
+        if self.held[index] != 1:
+            return
+        self.held[index] = 0
+        state = self.states[index]
+        if state is not None:
+            self._forget_value(index, state)
+
+    def _forget_value(self, index: int, state: State) -> None:
+        """Keeps the outcome of a run without its value. Others may hold the state itself, so that it stays whole."""
+        data = state._data
+        left = data.without_value() if isinstance(data, BaseResult) else data
+        if left is data:
+            return
+        outcome = make_state(
+            state._type, state._time, state._group, state._index, state._ordinal, state._name, state._message, left
+        )
+        outcome._details, outcome._position = state._details, state._position
+        self.states[index] = outcome
+
     def futures(self) -> list[TaskFuture[Any]]:
         """Returns a future for each run."""
         from core_engine.futures import AsyncTaskFuture, TaskFuture
 
         kind = AsyncTaskFuture if self.asynchronous else TaskFuture
+        if self._has_futures:
+            self.held = bytearray([MANY]) * self.group.count
+        self._has_futures = True
         return [kind(self, index) for index in range(self.group.count)]
 
     def task_run(self, index: int) -> TaskRun:

@@ -17,13 +17,15 @@ In the flow's process:
 ``arrivals``    messages come in: ``receiving`` records states and lines, ``questions`` are answered
 ``losses``      what becomes of a block that does not come back; ``endings`` of a run that no worker ended
 ``kept_values`` values on the cluster, fetched before it goes away
+``shared_storages``  result storages, and values stored from here for workers that do not share them
 
 On a worker:
 ``worker``      what the cluster calls: ``execute_block``, ``receive_command``
 ``loading``     unpickles what travelled
-``claims``      on clusters that may start a call twice: the question whether this is the first time
+``asking``      questions that a worker waits for an answer to; ``storage_sight`` asks whether the storage is shared
 ``execution``   a block while it is executed; ``async_items`` side by side, on a loop
-``item_runs``   its items as task runs; ``permit`` is what the engine's rules find there
+``item_runs``   its items as task runs; ``permit`` is what the engine's rules find there, ``worker_results`` what
+                becomes of their values
 ``reporting``   gathers and sends what they decide
 """
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from core_engine.remote.kept_values import KeptValues
     from core_engine.remote.losses import Losses
     from core_engine.remote.queues import Queues
+    from core_engine.remote.shared_storages import SharedStorages
     from core_engine.remote.shipments import Shipment
 
 _logger = logging.getLogger("core_engine.remote")
@@ -54,7 +55,7 @@ class Arrivals:
     Parameters:
         on_the_way: Blocks that were sent, by number; ended ones are taken out.
         queues: Where runs go that are to be sent again.
-        workers, values, commands, losses, road: The session's.
+        workers, values, storages, commands, losses, road: The session's.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Arrivals:
         queues: Queues,
         workers: KnownWorkers,
         values: KeptValues,
+        storages: SharedStorages,
         commands: Commands,
         losses: Losses,
         road: Road,
@@ -71,6 +73,7 @@ class Arrivals:
         self._queues = queues
         self._workers = workers
         self._values = values
+        self._storages = storages
         self._commands = commands
         self._losses = losses
         self._road = road
@@ -85,6 +88,7 @@ class Arrivals:
             reports.QUESTION: self._question,
             reports.UNREADABLE: self._unreadable,
             reports.UNANSWERED: self._unanswered,
+            reports.STORAGE: self._storages.answer,
             reports.BLOCK_STARTED: lambda shipment, record: None,
             reports.CLAIM: lambda shipment, record: None,
         }
@@ -95,7 +99,7 @@ class Arrivals:
         claims = any(record[0] == reports.CLAIM for record in message.records)
         if shipment is None:
             if claims:
-                self._commands.answer(message, REFUSED)
+                self._commands.answer_claim(message, REFUSED)
             return
         if shipment.attempt is None:
             shipment.attempt = message.attempt
@@ -104,7 +108,7 @@ class Arrivals:
             self._refuse(shipment, message, claims)
             return
         if claims:
-            self._commands.answer(message, GRANTED)
+            self._commands.answer_claim(message, GRANTED)
         for one in shipment.order.accept(message):
             shipment.queue.context.run(self._take_records, shipment, one.records)
         if shipment.order.is_complete:
@@ -125,7 +129,7 @@ class Arrivals:
     def _refuse(self, shipment: Shipment, message: Message, claims: bool) -> None:
         """A cluster called a block again by itself, so the first worker is lost; starts are counted here (D22)."""
         if claims:
-            self._commands.answer(message, REFUSED)
+            self._commands.answer_claim(message, REFUSED)
         else:
             self._commands.stop_call(message)
         reason = "The worker is gone, and the cluster started its calls elsewhere."
@@ -149,6 +153,8 @@ class Arrivals:
         change = Transition(*record)
         position = change.position
         offset = self._workers.offsets.get(shipment.worker, 0.0)
+        if change.data is not None and change.data[0] == "carried":
+            change = self._storages.store(run_set, change)
         run = take_transition(run_set, change, shipment.worker, offset, self._values.keep)
         if run is None:
             if change.type == RUNNING.value:
@@ -191,11 +197,19 @@ class Arrivals:
             self._send_again(shipment, [position])
 
     def _unreadable(self, shipment: Shipment, record: Record) -> None:
-        """A call could not be unpickled: one of several is found by sending them singly."""
-        _, position, content = record
+        """A call could not be unpickled: one of several is found by sending them singly.
+
+        If it is because of a stored value that its worker does not see, values are read here from now on.
+        """
+        _, position, content, is_unseen_value = record
         call = shipment.calls.pop(position, None)
         queue = shipment.queue
         if call is None or queue.run_set.states[position] is not None:
+            return
+        if is_unseen_value and not shipment.reads_stored:
+            if not queue.reads_stored:
+                queue.reads_stored, queue.common = True, None
+            self._send_again(shipment, [position])
             return
         if queue.returns.get(position):
             crash(queue.run_set, call, pickle.loads(content))

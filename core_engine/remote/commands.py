@@ -1,4 +1,4 @@
-"""Commands to workers: to interrupt runs of a block, and answers to a claim of its start (D22, D23)."""
+"""Commands to workers: to interrupt runs of a block, and answers to what it asks (D23)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from core_engine.remote.roads import Road
     from core_engine.remote.shipments import Shipment
 
+# Answers: to a claim of a start (D22), and to whether a storage is shared (D27).
 GRANTED, REFUSED = "granted", "refused"
+SHARED, APART = "shared", "apart"
 INTERRUPTIONS: dict[str, type[Interrupt]] = {kind.__name__: kind for kind in (TaskRunCancelled, TaskRunStopped)}
 
 
@@ -23,7 +25,7 @@ class Command(NamedTuple):
 
     Attributes:
         session, block, attempt: Which call: a session's block by its number, and the text of this call of it.
-        what: GRANTED or REFUSED as the answer to its claim, or the name of what is to be raised in user code.
+        what: One of the answers, or the name of what is to be raised in user code.
         position: Which run of the block is to be interrupted; None: all, and what has not started is not to start.
     """
 
@@ -67,9 +69,14 @@ class Commands:
         """Has the call stopped that a message came from, which is not the one that counts. The session's thread."""
         self._send(message.worker, message.block, message.attempt, TaskRunStopped.__name__)
 
-    def answer(self, message: Message, what: str) -> None:
+    def answer_claim(self, message: Message, what: str) -> None:
         """Answers the claim that a message holds with GRANTED or REFUSED. The session's thread."""
         self._send(message.worker, message.block, message.attempt, what)
+
+    def answer(self, shipment: Shipment, what: str) -> None:
+        """Answers another question of the call that counts. The session's thread."""
+        assert shipment.attempt is not None
+        self._send(shipment.worker, shipment.number, shipment.attempt, what)
 
     def interrupt_soon(self, shipment: Shipment, position: int, exception: type[Interrupt]) -> None:
         """``interrupt``, from any thread."""

@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 from core_engine.concurrency.waiting import step
 from core_engine.engine.cancellation import TaskRunCancelled
 from core_engine.exceptions import CoreEngineError
+from core_engine.remote.asking import Question
 from core_engine.remote.async_items import run_side_by_side
-from core_engine.remote.claims import Claim
-from core_engine.remote.commands import INTERRUPTIONS, Command
+from core_engine.remote.commands import GRANTED, INTERRUPTIONS, REFUSED, Command
 from core_engine.remote.item_runs import ItemRuns
 from core_engine.remote.loading import load, load_common
 from core_engine.remote.payloads import Definition, Payload, Shared, this_process
 from core_engine.remote.reporting import Beating, BlockReport
-from core_engine.remote.reports import GIVEN_BACK, TIMES, UNREADABLE
+from core_engine.remote.reports import CLAIM, GIVEN_BACK, STORAGE, TIMES, UNANSWERED, UNREADABLE, Record
+from core_engine.remote.shipment import UnseenValue
+from core_engine.remote.storage_sight import sees_storage
 from core_engine.remote.values import dumps
 from core_engine.results.portable import portable_exception
 from core_engine.settings import SettingsContext, get_current_settings
@@ -52,24 +54,25 @@ class BlockExecution(Beating):
         self._next = 0
         self._end = len(block.items)
         self._item_started: float | None = None
-        self._claim = Claim(report) if block.must_claim else None
+        # What the flow's process was asked, by the kind of question; written by the call's thread.
+        self._questions: dict[str, Question] = {}
 
     # The call's thread ------------------------------------------------------------------------------------------------
 
     def turns(self, common: Sequence[bytes], values: Sequence[Any]) -> Iterator[None]:
         """Executes the block; parameters and turns as ``execute_in_turns``."""
         block = self._block
-        if self._claim is not None:
-            self._claim.ask()
+        claim = self._ask((CLAIM,)) if block.must_claim else None
         try:
-            definition: Definition = load_common(common[0], Definition, ())
-            shared: Shared = load_common(common[1], Shared, values)
-            rows = load(block.rows, values)
+            by_key = dict(zip(block.value_keys, values, strict=True))
+            definition: Definition = load_common(common[0], Definition, {})
+            shared: Shared = load_common(common[1], Shared, by_key)
+            rows = load(block.rows, by_key)
         except BaseException as error:  # user code runs while it is unpickled, and may raise anything
             self._unreadable(error)
             return
         # What was unpickled meanwhile ran no task's code.
-        if self._claim is not None and not self._claim.is_granted():
+        if claim is not None and not self._is_granted(claim):
             return
         entered: Any = nullcontext()
         if definition.settings != get_current_settings():
@@ -79,11 +82,28 @@ class BlockExecution(Beating):
                 from core_engine.logging.configuration import setup_worker_logging
 
                 setup_worker_logging()
-            self._runs.load(definition, shared, rows)
+            self._runs.load(definition, shared, rows, self._carries(definition))
             if definition.task.isasync:
                 yield from run_side_by_side(self._runs, self.take, self._report)
             else:
                 yield from self._run_in_order()
+
+    def _ask(self, record: Record) -> Question:
+        question = self._questions[record[0]] = Question(self._report, record)
+        return question
+
+    def _is_granted(self, claim: Question) -> bool:
+        answer = claim.wait()
+        if answer is None:
+            self._report.add((UNANSWERED, claim.give_up_seconds))
+        return answer == GRANTED
+
+    def _carries(self, definition: Definition) -> bool:
+        """Returns whether results to persist go back to the flow's process, since the storage here is another one."""
+        token = definition.storage_token
+        if token is None or self._block.process == this_process():
+            return False
+        return not sees_storage(definition.result_factory.storage, token, lambda record: self._ask(record).wait())
 
     def take(self) -> int | None:
         """Returns the number of the next item; None when none is left here."""
@@ -126,7 +146,7 @@ class BlockExecution(Beating):
         )
         content = dumps(portable_exception(wrapped))
         for item in self._block.items:
-            self._report.add((UNREADABLE, item.position, content))
+            self._report.add((UNREADABLE, item.position, content, isinstance(error, UnseenValue)))
 
     # The pulse's thread -----------------------------------------------------------------------------------------------
 
@@ -150,8 +170,10 @@ class BlockExecution(Beating):
         interruption = INTERRUPTIONS.get(command.what)
         if interruption is not None:
             self._interrupt(command.position, interruption)
-        elif self._claim is not None:
-            self._claim.answer(command.what)
+            return
+        question = self._questions.get(CLAIM if command.what in (GRANTED, REFUSED) else STORAGE)
+        if question is not None:
+            question.answer(command.what)
 
     def _interrupt(self, position: int | None, interruption: type[Interrupt]) -> None:
         """Interrupts one item, or all of the block and what has not started of it (None)."""

@@ -9,7 +9,7 @@ from core_engine.engine.active import ActiveTaskRun
 from core_engine.remote.payloads import Definition, Item, Payload, Shared
 from core_engine.remote.permit import RemoteFlowRun, RemoteGroup, RemoteRunSet, WorkerClient
 from core_engine.remote.reports import CALL_ENDED, QUESTION
-from core_engine.remote.values import WorkerResultFactory
+from core_engine.remote.worker_results import WorkerResultFactory
 from core_engine.schemas.records import FlowRun
 from core_engine.schemas.states import FINAL_TYPES
 
@@ -42,12 +42,12 @@ class ItemRuns:
         self.run_set = RemoteRunSet(block.needs_slots)
         self.active: dict[int, ActiveTaskRun] = {}
 
-    def load(self, definition: Definition, shared: Shared, rows: Sequence[Sequence[Any]]) -> None:
-        """Takes what they are executed with."""
+    def load(self, definition: Definition, shared: Shared, rows: Sequence[Sequence[Any]], carries: bool) -> None:
+        """Takes what they are executed with; `carries`: results to persist go back to the flow's process."""
         self._definition = definition
         self._shared = shared
         self._rows = rows
-        self._factory = WorkerResultFactory.of(definition.result_factory, self._road)
+        self._factory = WorkerResultFactory.of(definition.result_factory, self._road, carries)
 
     def begin(self, number: int) -> Coroutine[Any, Any, Any] | None:
         """Returns the coroutine that executes an item; None if it is not to be executed, which has been reported."""

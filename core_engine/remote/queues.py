@@ -32,6 +32,7 @@ class RunSetQueue:
         context: In which its reports are handled.
         common: References to definition and shared parameters, once they have been made.
         values: Large values among the shared parameters.
+        reads_stored: Whether stored values are read in the flow's process, since a worker does not see them.
     """
 
     def __init__(self, run_set: RunSet, depth: int) -> None:
@@ -47,6 +48,7 @@ class RunSetQueue:
         self.context = run_set.context.copy()
         self.common: list[Any] | None = None
         self.values: list[Any] = []
+        self.reads_stored = False
         self._blocks: deque[CallBlock] = deque()
         self._waiting = 0
 

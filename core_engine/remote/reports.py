@@ -23,7 +23,8 @@ CACHE = "c"  # position, key, expiry
 NAME = "n"  # position, name
 QUESTION = "q"  # position, cache key
 GIVEN_BACK = "g"  # positions
-UNREADABLE = "u"  # position, exception as bytes: the call could not be unpickled
+UNREADABLE = "u"  # position, exception as bytes, whether a stored value was not seen: the call could not be unpickled
+STORAGE = "v"  # token of the flow's process, the worker's, why the storage is not shared ("": it may be)
 TIMES = "t"  # items, seconds, longest
 
 

@@ -98,7 +98,7 @@ class Sender:
 
     def _send(self, queue: RunSetQueue, calls: list[TaskCall]) -> None:
         run_set = queue.run_set
-        rows, calls = _rows(run_set, [call for call in calls if _may_start(run_set, call)])
+        rows, calls = _rows(queue, [call for call in calls if _may_start(run_set, call)])
         if not calls:
             return
         try:
@@ -136,17 +136,20 @@ class Sender:
         values: list[ClusterResult[Any]],
     ) -> None:
         number = next(self._numbers)
-        payload = pickle.dumps(tuple(self._payload(queue, calls, number, rows)), protocol=5)
+        keys = list(dict.fromkeys(value.key for value in (*queue.values, *values)))
+        payload = pickle.dumps(tuple(self._payload(queue, calls, number, rows, keys)), protocol=5)
         name = f"{queue.run_set.task.name}-{uuid.uuid4().hex}"
         shipment = self._on_the_way[number] = Shipment(number, name, queue, calls)
-        references = [self._road.reference(value.key) for value in (*queue.values, *values)]
+        references = [self._road.reference(key) for key in keys]
         block = Block(name, payload, common, references, len(calls), queue.depth, queue.annotations)
         try:
             self._road.send(block, lambda content, error: self._done(shipment, content, error))
         except Exception as error:
             self._done(shipment, None, error)
 
-    def _payload(self, queue: RunSetQueue, calls: list[TaskCall], number: int, rows: bytes) -> Payload:
+    def _payload(
+        self, queue: RunSetQueue, calls: list[TaskCall], number: int, rows: bytes, value_keys: list[str]
+    ) -> Payload:
         run_set = queue.run_set
         groups, items = _items(queue, calls)
         record = run_set.flow_run.record
@@ -161,6 +164,7 @@ class Sender:
             groups,
             items,
             rows,
+            value_keys,
         )
 
     def _must_claim(self, queue: RunSetQueue, calls: list[TaskCall]) -> bool:
@@ -189,15 +193,19 @@ def _may_start(run_set: RunSet, call: TaskCall) -> bool:
     return False
 
 
-def _rows(run_set: RunSet, calls: list[TaskCall]) -> tuple[Rows, list[TaskCall]]:
+def _rows(queue: RunSetQueue, calls: list[TaskCall]) -> tuple[Rows, list[TaskCall]]:
     """Returns the parameters of each call that has all it needs, and these calls; others are ended here."""
+    run_set = queue.run_set
     rows, ready = [], []
     for call in calls:
         try:
             if run_set.wait_for:
                 step(resolve_inputs({"wait_for": run_set.wait_for}, return_data=False))
-            rows.append(row_of(run_set, call.index))
-            ready.append(call)
+            row = row_of(run_set, call.index, queue.reads_stored)
+            # Looked at afterwards: the end of a run takes the handles away.
+            if run_set.states[call.index] is None:
+                rows.append(row)
+                ready.append(call)
         except UpstreamTaskError as error:
             end_not_ready(run_set, call, error)
         except Exception as error:

@@ -22,6 +22,7 @@ from core_engine.remote.queues import Queues
 from core_engine.remote.reports import Message
 from core_engine.remote.roads import Road
 from core_engine.remote.sending import Sender
+from core_engine.remote.shared_storages import SharedStorages
 from core_engine.remote.sharing import SharedContent
 from core_engine.remote.shipments import Shipment
 
@@ -54,11 +55,12 @@ class RemoteSession:
         self._workers = KnownWorkers()
         self._values = KeptValues(road)
         self._commands = Commands(self.id, road, self._inbox.put)
-        shared = SharedContent(road)
+        self._storages = SharedStorages(self._commands, self._inbox.put)
+        shared = SharedContent(road, self._storages)
         losses = Losses(self._queues, self._on_the_way, shared, lost_retries)
         self._sender = Sender(self.id, road, self._queues, self._on_the_way, shared, self._is_done)
         self._arrivals = Arrivals(
-            self._on_the_way, self._queues, self._workers, self._values, self._commands, losses, road
+            self._on_the_way, self._queues, self._workers, self._values, self._storages, self._commands, losses, road
         )
         self._thread = threading.Thread(target=self._work, name="core-engine-cluster", daemon=True)
         self._thread.start()
@@ -88,6 +90,7 @@ class RemoteSession:
         self._inbox.put(None)
         self._thread.join()
         self._values.fetch_all(fetch_limit_bytes)
+        self._storages.remove_tokens()
 
     def _is_done(self, shipment: Shipment, content: bytes | None, error: BaseException | None) -> None:
         self._inbox.put(lambda: self._arrivals.done(shipment, content, error))

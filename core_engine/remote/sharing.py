@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from core_engine.engine.run_sets import RunSet
     from core_engine.remote.queues import RunSetQueue
     from core_engine.remote.roads import Road
+    from core_engine.remote.shared_storages import SharedStorages
 
 # What is put into a block itself rather than shared.
 SMALL = 16 * 1024
@@ -20,10 +21,12 @@ class SharedContent:
 
     Parameters:
         road: The way to the cluster.
+        storages: Where results are stored.
     """
 
-    def __init__(self, road: Road) -> None:
+    def __init__(self, road: Road, storages: SharedStorages) -> None:
         self._road = road
+        self._storages = storages
         self._definitions: dict[tuple[int, int], list[tuple[Any, Any]]] = {}
 
     def of(self, queue: RunSetQueue) -> list[Any]:
@@ -35,7 +38,7 @@ class SharedContent:
         """
         if queue.common is None:
             run_set = queue.run_set
-            shared, values = shared_of(run_set)
+            shared, values = shared_of(run_set, queue.reads_stored)
             inline = len(shared) <= SMALL or run_set.count == 1
             reference = shared if inline else self._road.share(f"{run_set.task.name}-parameters", shared)
             queue.values = values
@@ -54,6 +57,10 @@ class SharedContent:
         for other, reference in known:
             if other[2:] == policy[2:]:
                 return reference
-        reference = self._road.share(f"{run_set.task.name}-definition", definition_of(run_set))
+        reference = self._road.share(f"{run_set.task.name}-definition", self._definition_of(run_set))
         known.append((policy, reference))
         return reference
+
+    def _definition_of(self, run_set: RunSet) -> bytes:
+        factory = run_set.result_factory
+        return definition_of(run_set, self._storages.token_of(factory.storage) if factory.persist_result else None)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from core_engine.engine.inputs import HANDLES, checked_state, unsearchable
-from core_engine.exceptions import MissingResult, UpstreamTaskError
+from core_engine.exceptions import CoreEngineError, MissingResult, StorageError, UpstreamTaskError
 from core_engine.remote.payloads import Definition, Shared
 from core_engine.remote.values import ClusterResult, InlineResult, unpicklable
 from core_engine.results.records import PersistedResult
@@ -45,18 +45,25 @@ class _Stored:
     """A value in a storage, which the worker reads itself."""
 
     def __init__(self, record: PersistedResult[Any]) -> None:
-        self._record = record
+        self.record = record
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _read, (self._record,)
+        return _read, (self.record,)
 
 
 def _read(record: PersistedResult[Any]) -> Any:
-    return record.read()
+    try:
+        return record.read()
+    except (MissingResult, StorageError) as error:
+        raise UnseenValue(str(error)) from error
+
+
+class UnseenValue(CoreEngineError):
+    """A stored value cannot be read on a worker."""
 
 
 class _OnCluster:
-    """A value that a worker keeps; stands in the pickle as the number of a reference."""
+    """A value that a worker keeps; stands in the pickle as its key."""
 
     def __init__(self, result: ClusterResult[Any]) -> None:
         self.result = result
@@ -100,7 +107,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if type(obj) is not _OnCluster:
             return None
         self.kept.append(obj.result)
-        return len(self.kept) - 1
+        return obj.result.key
 
     def reducer_override(self, obj: Any) -> Any:
         from core_engine.tasks import Task
@@ -153,22 +160,37 @@ def register_scripts() -> None:
             cloudpickle.register_pickle_by_value(module)
 
 
-def definition_of(run_set: RunSet) -> bytes:
+def definition_of(run_set: RunSet, storage_token: str | None) -> bytes:
     """Returns the pickled definition that all runs of a run set share.
+
+    Parameters:
+        run_set: The run set.
+        storage_token: Key of what this process wrote into the storage of results, None if nothing.
 
     Raises:
         SerializationError: The task cannot be sent; the message names the part that cannot.
     """
     context = run_set.settings
-    definition = Definition(run_set.task, context.profile, context.settings, run_set.result_factory, run_set.log_prints)
+    definition = Definition(
+        run_set.task,
+        context.profile,
+        context.settings,
+        run_set.result_factory,
+        run_set.log_prints,
+        storage_token,
+    )
     try:
         return pickled(tuple(definition))[0]
     except Exception as error:
         raise unpicklable(run_set.task, f"task {run_set.task.name!r}", error) from error
 
 
-def shared_of(run_set: RunSet) -> tuple[bytes, list[ClusterResult[Any]]]:
+def shared_of(run_set: RunSet, reads_stored: bool) -> tuple[bytes, list[ClusterResult[Any]]]:
     """Returns the pickled parameters that all runs of a run set share, and the large values among them.
+
+    Parameters:
+        run_set: The run set.
+        reads_stored: Whether stored values are read here, since workers do not see them.
 
     Raises:
         UpstreamTaskError: An upstream did not complete.
@@ -176,7 +198,7 @@ def shared_of(run_set: RunSet) -> tuple[bytes, list[ClusterResult[Any]]]:
     """
     parameters = run_set.shared
     if run_set.has_handles:
-        parameters = {name: resolved(name, value) for name, value in parameters.items()}
+        parameters = {name: resolved(name, value, reads_stored) for name, value in parameters.items()}
     shared = Shared(parameters, [name for name, _ in run_set.columns], run_set.collapses)
     try:
         return pickled(tuple(shared))
@@ -184,15 +206,15 @@ def shared_of(run_set: RunSet) -> tuple[bytes, list[ClusterResult[Any]]]:
         raise _blame(parameters, error) from error
 
 
-def row_of(run_set: RunSet, position: int) -> list[Any]:
-    """Returns the parameters of one run alone, handles replaced.
+def row_of(run_set: RunSet, position: int, reads_stored: bool) -> list[Any]:
+    """Returns the parameters of one run alone, handles replaced; `reads_stored` as ``shared_of``.
 
     Raises:
         UpstreamTaskError: An upstream did not complete.
     """
     if not run_set.has_handles:
         return [values[position] for _, values in run_set.columns]
-    return [resolved(name, values[position]) for name, values in run_set.columns]
+    return [resolved(name, values[position], reads_stored) for name, values in run_set.columns]
 
 
 def rows_pickled(rows: Sequence[Sequence[Any]]) -> tuple[bytes, list[ClusterResult[Any]]]:
@@ -216,8 +238,8 @@ def _blame(parameters: Mapping[str, Any], error: Exception) -> Exception:
     return unpicklable(dict(parameters), "call", error)
 
 
-def resolved(name: str, value: Any) -> Any:
-    """Returns a parameter with its handles replaced by what a worker makes their values of.
+def resolved(name: str, value: Any, reads_stored: bool) -> Any:
+    """Returns a parameter with its handles replaced by what a worker makes their values of, or by the stored values.
 
     Raises:
         UpstreamTaskError: An upstream did not complete.
@@ -226,11 +248,16 @@ def resolved(name: str, value: Any) -> Any:
     if type(value) in ATOMS:
         return value
     try:
-        return resolve(value, HANDLES, _travelling)
+        return resolve(value, HANDLES, _travelling_as_value if reads_stored else _travelling)
     except (UpstreamTaskError, MissingResult):
         raise
     except Exception as error:
         raise unsearchable(name, value, error) from error
+
+
+def _travelling_as_value(handle: Any, annotations: frozenset[type]) -> Any:
+    found = _travelling(handle, annotations)
+    return found.record.read() if type(found) is _Stored else found
 
 
 def _travelling(handle: Any, annotations: frozenset[type]) -> Any:

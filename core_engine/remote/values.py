@@ -1,25 +1,22 @@
 """Where the values of runs on workers are: in the report if they are small, else on the cluster until asked for (D12).
 
 As it travels, a state's data is a tuple of plain values: ("value", atom), ("gone", type name), ("inline", bytes),
-("kept", key, size, type name), or ("record", bytes) for records that say themselves where their value is.
+("kept", key, size, type name), or ("record", bytes) for records that say themselves where their value is. To be stored
+by the flow's process: ("carried", bytes of the record, content).
 """
 
 from __future__ import annotations
 
 import pickle
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from core_engine.exceptions import CoreEngineError, MissingResult, SerializationError
-from core_engine.results.factory import ResultFactory
 from core_engine.results.portable import portable_exception
-from core_engine.results.records import BaseResult, Gone, UnpersistedResult, type_name
+from core_engine.results.records import BaseResult, Gone, PersistedResult, UnpersistedResult
 from core_engine.results.unpicklable import describe_type, find_unpicklable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from core_engine.remote.roads import WorkerRoad
+    from collections.abc import Callable
 
 R = TypeVar("R")
 
@@ -53,6 +50,9 @@ class InlineResult(BaseResult[R]):
     @property
     def description(self) -> str:
         return f"{len(self._content):,} bytes, in memory only"
+
+    def without_value(self) -> BaseResult[Any]:
+        return UnpersistedResult(Gone("unknown, not unpickled here"))
 
     def has_cached_object(self) -> bool:
         return True
@@ -128,6 +128,9 @@ class ClusterResult(BaseResult[R]):
         self._value, self._has_value = value, True
         return value  # type: ignore[no-any-return]
 
+    def without_value(self) -> BaseResult[Any]:
+        return UnpersistedResult(Gone(self.value_type))
+
     async def aget(self) -> R:
         from core_engine.concurrency.waiting import run_blocking
 
@@ -144,56 +147,38 @@ class ClusterResult(BaseResult[R]):
         return UnpersistedResult, (self.read(),)
 
 
-# On the worker --------------------------------------------------------------------------------------------------------
+class CarriedResult(PersistedResult[R]):
+    """A persisted value on its way from a worker that does not share the storage: the flow's process writes it there.
 
+    Parameters:
+        record: The record that it will have.
+        content: What is to be stored.
+    """
 
-class WorkerResultFactory(ResultFactory):
-    """A result factory on a worker: values that would stay in memory are pickled or kept on the cluster at once."""
+    __slots__ = ("content",)
 
-    __slots__ = ("_road",)
+    def __init__(self, record: PersistedResult[R], content: bytes) -> None:
+        super().__init__(
+            serializer_type=record.serializer_type,
+            storage_path=record.storage_path,
+            storage_key=record.storage_key,
+            value_type=record.value_type,
+            storage_name=record.storage_name,
+            value=record._value,
+            keeps_value=record._keeps_value,
+        )
+        self.content = content
 
-    _road: WorkerRoad
-
-    @classmethod
-    def of(cls, factory: ResultFactory, road: WorkerRoad) -> WorkerResultFactory:
-        made = cls(**{field.name: getattr(factory, field.name) for field in fields(ResultFactory)})
-        object.__setattr__(made, "_road", road)
-        return made
-
-    def create_result(self, value: Any, parameters: Mapping[str, Any] | None = None) -> BaseResult[Any]:
-        record = ResultFactory.create_result(self, value, parameters)
-        if type(record) is not UnpersistedResult or not record.has_cached_object():
-            return record
-        kind = type(value)
-        if kind in ATOMS or (kind in TEXTS and len(value) <= SHORT):
-            return record
-        if isinstance(value, BaseException):
-            return InlineResult(dumps(portable_exception(value)))
-        return _travelling(value, self._road)
-
-
-def _travelling(value: Any, road: WorkerRoad) -> BaseResult[Any]:
-    size = _known_size(value)
-    if size is None or size <= LARGEST_INLINE:
-        content = dumps(value, "value")
-        if len(content) <= LARGEST_INLINE:
-            return InlineResult(content)
-        size = len(content)
-    else:
-        content = b""
-    key = road.keep(value, content)
-    if key is not None:
-        return ClusterResult(key, size, type_name(value), None)
-    return InlineResult(content or dumps(value, "value"))
-
-
-def _known_size(value: Any) -> int | None:
-    """The size of an array that pickles as its bytes; None for anything else."""
-    dtype = getattr(value, "dtype", None)
-    if dtype is None or getattr(dtype, "hasobject", True):
-        return None
-    size = getattr(value, "nbytes", None)
-    return size if isinstance(size, int) else None
+    def reference(self) -> PersistedResult[R]:
+        """Returns the record alone."""
+        return PersistedResult(
+            serializer_type=self.serializer_type,
+            storage_path=self.storage_path,
+            storage_key=self.storage_key,
+            value_type=self.value_type,
+            storage_name=self.storage_name,
+            keeps_value=self._keeps_value,
+        )
 
 
 def dumps(value: Any, name: str = "value") -> bytes:
@@ -233,6 +218,9 @@ def unpicklable(value: Any, name: str, error: Exception) -> SerializationError:
     )
 
 
+# On the worker --------------------------------------------------------------------------------------------------------
+
+
 def data_to_tuple(data: Any) -> tuple[Any, ...] | None:
     """Returns a state's data as it travels; None for none."""
     kind = type(data)
@@ -247,6 +235,8 @@ def data_to_tuple(data: Any) -> tuple[Any, ...] | None:
         return ("inline", dumps(data.read()))
     if kind is InlineResult:
         return ("inline", data.content)
+    if kind is CarriedResult:
+        return ("carried", dumps(data.reference()), data.content)
     if kind is ClusterResult:
         return ("kept", data.key, data.size, data.value_type)
     if isinstance(data, BaseException):

@@ -72,15 +72,20 @@ class ResultFactory:
         return self.create_result(value, parameters)
 
     def _persist(self, value: Any, parameters: Mapping[str, Any] | None) -> PersistedResult[Any]:
+        record, content = self._to_store(value, parameters)
+        self.storage.write(record.storage_key, content)
+        remember_storage(self.storage)
+        return record
+
+    def _to_store(self, value: Any, parameters: Mapping[str, Any] | None) -> tuple[PersistedResult[Any], bytes]:
+        """Returns the record of a value, and what is to be stored under its key."""
         key = self._new_key(parameters)
         serializer = self.serializer
         if isinstance(value, BaseException):
             content, serializer = _encode_exception(value, serializer)
         else:
             content = encode_file(value, serializer)
-        self.storage.write(key, content)
-        remember_storage(self.storage)
-        return PersistedResult(
+        record = PersistedResult(
             serializer_type=serializer.type,
             storage_path=self.storage.base_path,
             storage_key=key,
@@ -89,6 +94,7 @@ class ResultFactory:
             value=value if self.cache_result_in_memory else NOT_READ,
             keeps_value=self.cache_result_in_memory,
         )
+        return record, content
 
     def _new_key(self, parameters: Mapping[str, Any] | None) -> str:
         make_key = self.storage_key_fn

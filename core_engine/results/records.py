@@ -27,6 +27,10 @@ class Gone:
         self.type_name = type_name
 
 
+# Values that take no more memory than what would remember them.
+_LIGHT = frozenset({type(None), bool, int, float, Gone})
+
+
 class _NotRead:
     """The type of NOT_READ, which stands for a stored value that is not in memory."""
 
@@ -87,6 +91,10 @@ class BaseResult(Generic[R]):
             return awaitable
         return self.read()
 
+    def without_value(self) -> BaseResult[Any]:
+        """Returns what is to be kept when nobody can ask for the value in this process: itself if it holds none."""
+        return self
+
     def to_json(self) -> dict[str, Any] | None:
         """Returns the record as JSON values for the store; None means that nothing of it is stored."""
         raise NotImplementedError
@@ -126,6 +134,10 @@ class UnpersistedResult(BaseResult[R]):
                 "Use persist_result=True to keep it, or leave cache_result_in_memory at True."
             )
         return value  # type: ignore[return-value]  # `type() is` narrows nothing in a union with a type variable
+
+    def without_value(self) -> BaseResult[Any]:
+        value = self._value
+        return self if type(value) in _LIGHT else UnpersistedResult(Gone(type_name(value)))
 
     def to_json(self) -> None:
         return None
@@ -261,6 +273,13 @@ class PersistedResult(BaseResult[R]):
             if self._keeps_value:
                 self._value = value
         return value  # type: ignore[return-value]  # not NOT_READ any more
+
+    def without_value(self) -> BaseResult[Any]:
+        if self._value is NOT_READ:
+            return self
+        left: PersistedResult[Any] = PersistedResult.__new__(PersistedResult)
+        left.__setstate__(self.__getstate__())
+        return left
 
     async def aget(self) -> R:
         if self.has_cached_object():

@@ -125,6 +125,10 @@ class Settings(BaseSettings):
         default=1_000_000_000,
         description="How many bytes of results are fetched from a cluster before its runner stops.",
     )
+    results_return_limit_bytes: Bytes = Field(
+        default=100_000_000,
+        description="The most bytes of a result that the flow's process stores for a worker that cannot.",
+    )
     local_storage_path: Location = Field(
         default_factory=_in_home("storage"),
         description="The directory of persisted results; by default storage in the home.",

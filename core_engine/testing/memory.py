@@ -315,6 +315,7 @@ class MemoryStore(KeepsDeployments):
                 request
                 for id, request in tables.requests.items()
                 if id > after
+                and id not in tables.answers
                 and (flow_run_ids is None or request.flow_run_id in flow_run_ids)
                 and (owner is None or tables.owner_of(request.flow_run_id) == owner)
             ]
@@ -322,10 +323,20 @@ class MemoryStore(KeepsDeployments):
     def finish_request(self, id: int) -> None:
         with self._changing() as tables:
             tables.requests.pop(id, None)
+            tables.answers.pop(id, None)
+
+    def answer_request(self, id: int, answer: dict[str, Any]) -> None:
+        with self._changing() as tables:
+            if id in tables.requests:
+                tables.answers[id] = json.loads(json.dumps(answer))
+
+    def read_answer(self, id: int) -> dict[str, Any] | None:
+        with self._reading() as tables:
+            return tables.answers.get(id)
 
     def is_request_open(self, id: int) -> bool:
         with self._reading() as tables:
-            return id in tables.requests
+            return id in tables.requests and id not in tables.answers
 
     def data_version(self) -> int:
         return self._tables.version

@@ -285,6 +285,7 @@ class Tables:
     slots: dict[tuple[str, UUID], str] = field(default_factory=dict)
     """Owners, by tag and task run."""
     requests: dict[int, Request] = field(default_factory=dict)
+    answers: dict[int, dict[str, Any]] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)
     """By name."""
     unreferenced: set[str] = field(default_factory=set)

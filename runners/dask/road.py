@@ -11,6 +11,7 @@ import concurrent.futures
 import contextvars
 import logging
 import uuid
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,8 @@ class DaskRoad:
         self._futures: dict[str, Any] = {}
         self._blocks: dict[str, Block] = {}
         self._kept: dict[str, Any] = {}
+        # What blocks that are still to be sent will need: futures, held by the session.
+        self._shared: weakref.WeakSet[Any] = weakref.WeakSet()
         self._session: RemoteSession | None = None
         self._road = DaskWorkerRoad(client.id)
         self._watching: asyncio.Task[None] | None = None
@@ -142,7 +145,9 @@ class DaskRoad:
                 if await self._link.come_back():
                     self._submit_waiting()
                 await self._look()
-                await self._workers.meet_new()
+                new = await self._workers.meet_new()
+                if new and self._shared:
+                    await self.client.replicate(list(self._shared), workers=new)
                 await self._workers.say_what_is_wanting(
                     [(block.name.rpartition("-")[0], block.annotations) for block in self._blocks.values()]
                 )
@@ -160,8 +165,17 @@ class DaskRoad:
     async def _share(self, name: str, content: bytes) -> Any:
         if self._link.is_over:
             raise self._link.lost()
-        # A task rather than scattered data: the scheduler makes it again when the worker that has it dies.
-        return self.client.submit(bytes, content, key=f"{name}-{uuid.uuid4().hex}", pure=False, priority=MOST_URGENT)
+        key = f"{name}-{uuid.uuid4().hex}"
+        if self._workers.threads:
+            try:
+                # To every worker: Dask starts calls where their inputs are, and moves them elsewhere only later.
+                shared = (await self.client.scatter({key: content}, broadcast=True))[key]
+            except (OSError, TimeoutError) as error:  # a worker has just died
+                self._logger.debug("%s is not put on every worker, but made where it is needed: %s", key, error)
+            else:
+                self._shared.add(shared)
+                return shared
+        return self.client.submit(bytes, content, key=key, pure=False, priority=MOST_URGENT)
 
     def _submit_waiting(self) -> None:
         """Sends all blocks that wait, those with the same place and priority in one message.

@@ -91,10 +91,12 @@ class Workers:
         for missing in await self._meet(self.threads):
             raise missing
 
-    async def meet_new(self) -> None:
-        """Meets those workers that have joined since; what is wrong with one is logged."""
-        for missing in await self._meet([worker for worker in self.threads if worker not in self._clocks]):
+    async def meet_new(self) -> list[str]:
+        """Meets those workers that have joined since, and returns them; what is wrong with one is logged."""
+        new = [worker for worker in self.threads if worker not in self._clocks]
+        for missing in await self._meet(new):
             self._logger.error("%s Its calls will crash.", missing)
+        return [worker for worker in new if worker in self._clocks]
 
     async def _meet(self, workers: Iterable[str]) -> list[RuntimeError]:
         found = await asyncio.gather(*[self._meet_one(worker) for worker in workers])

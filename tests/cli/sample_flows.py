@@ -114,6 +114,15 @@ def waiting(path: Path) -> str:
     return "done"
 
 
+@flow(task_runner=ConcurrentTaskRunner(max_workers=1))
+def queueing(path: Path) -> str:
+    """Has two task runs and one worker; ends when the file that it makes is removed."""
+    path.write_text("waiting")
+    first, second = wait_for_end_of.submit(path), wait_for_end_of.submit(path)
+    first.wait(), second.wait()
+    return "done"
+
+
 @flow
 def waiting_for_approval() -> str:
     """Goes on when somebody resumes it."""

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,3 +149,34 @@ def test_what_cannot_be_deployed_is_told(cli: Cli) -> None:
 def _execute(id: str) -> int:
     command = [sys.executable, "-m", "core_engine.engine", id]
     return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=50, check=False).returncode
+
+
+def test_why_is_answered_by_the_process_of_the_run(
+    cli: Cli, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core_engine.client.explanations.ANSWER_SECONDS", 20)
+    file = tmp_path / "file"
+    process = start("run", f"{FLOWS}:queueing", "-p", f"path={file}", "--quiet")
+    until(lambda: [count["count"] for count in _task_runs(cli) if count["state"] == "Running"] == [1])
+    run = cli.json("runs")[0]
+    assert "is running since" in cli("why", run["id"][:8]).stdout
+    found = cli.json("why", run["name"], "wait_for_end_of-1")
+    assert found["reason"] == "runner"
+    assert found["details"] == {"ahead": 0, "executing": 1, "runner": "concurrent"}
+    assert found["text"] in cli("why", run["id"], "wait_for_end_of-1").stdout
+    assert found["text"] in cli("why", found["run_id"]).stdout
+    file.unlink()
+    assert process.wait(20) == 0
+    assert "ended as Completed" in cli("why", found["run_id"]).stdout
+
+
+def _task_runs(cli: Cli) -> list[dict[str, Any]]:
+    runs = cli.json("runs")
+    return cli.json("show", runs[0]["id"])["task_runs"] if runs else []
+
+
+def test_why_of_what_is_not_there_is_an_error(cli: Cli) -> None:
+    run = cli.run("adding", "-p", "a=1")
+    assert "no task run named 'nope-1'" in cli("why", run["id"], "nope-1", code=2).stderr
+    assert "nothing" in cli("why", "nothing", code=2).stderr
+    assert "01234567-0123" in cli("why", "01234567-0123-4567-89ab-0123456789ab", code=2).stderr

@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-import core_engine.remote.claims
+import core_engine.remote.asking
 from core_engine import State, flow, task
 from core_engine.tasks import MapOptions
 from tests.support.loopback import LoopbackCluster, LoopbackRunner
 
 
 def be_impatient() -> None:
-    core_engine.remote.claims.GIVE_UP_SECONDS = 0.2
+    core_engine.remote.asking.GIVE_UP_SECONDS = 0.2
 
 
 @pytest.fixture
-def restarting_cluster() -> Iterator[LoopbackCluster]:
+def restarting_cluster(request: pytest.FixtureRequest) -> Iterator[LoopbackCluster]:
     """A cluster that starts the calls of a dead worker elsewhere, as Dask does by default."""
-    cluster = LoopbackCluster(may_start_again=True, prepare=be_impatient)
+    cluster = LoopbackCluster(may_start_again=True, prepare=getattr(request, "param", None))
     yield cluster
     cluster.close()
 
@@ -95,6 +95,7 @@ def test_a_finished_call_that_the_cluster_starts_again_executes_nothing(
 
 
 @pytest.mark.behaviour("D22", "I7")
+@pytest.mark.parametrize("restarting_cluster", [be_impatient], indirect=True)
 def test_a_start_that_nobody_answers_executes_nothing_and_says_so(
     restarting_cluster: LoopbackCluster, tmp_path: Path
 ) -> None:
@@ -149,4 +150,4 @@ def test_a_cluster_that_starts_each_call_once_is_asked_nothing(tmp_path: Path) -
         cluster.close()
 
     assert [state.result() for state in states] == list(range(10))
-    assert time.monotonic() - started < core_engine.remote.claims.GIVE_UP_SECONDS
+    assert time.monotonic() - started < core_engine.remote.asking.GIVE_UP_SECONDS

@@ -269,6 +269,7 @@ def _create_coordination() -> None:
         _required("flow_run_id", sa.LargeBinary),
         _required("payload", sa.Text),
         _required("created", sa.REAL),
+        _optional("answer", sa.Text),
         _key("id"),
     )
     op.create_index("request_by_flow_run", "request", ["flow_run_id"])

@@ -1,0 +1,148 @@
+"""Calls on their way, and the values that they leave on the cluster, which belong to this process (D12)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from runners.ray.worker import Report
+
+Done = Callable[[bytes | None, BaseException | None], None]
+
+
+class Call:
+    """One call of a remote function.
+
+    Parameters:
+        name: Its name.
+        done: What is called when it is over.
+        result: What the remote function returned: references, or a generator of them.
+    """
+
+    def __init__(self, name: str, done: Done, result: Any) -> None:
+        self.name = name
+        self.done = done
+        self._result = result
+
+    @property
+    def ending(self) -> Any:
+        """The reference that is ready when the call is over."""
+        return self._result
+
+    def outcome(self) -> bytes | Report:
+        """Returns what an ended call returned, or raises what it ended with."""
+        returned: bytes | Report = ray.get(self.ending)
+        return returned
+
+    def value(self, number: int) -> Any:
+        """Returns the reference to a value that the call leaves on the cluster."""
+        raise LookupError(f"The call {self.name} leaves no values.")
+
+
+class BlockOfOne(Call):
+    """A call of ``execute_one``: its value is there when the call is over."""
+
+    @property
+    def ending(self) -> Any:
+        return self._result[0]
+
+    def value(self, number: int) -> Any:
+        return self._result[1]
+
+
+class BlockOfSeveral(Call):
+    """A call of ``execute_several``: values come while it runs, and at last its report.
+
+    ``_lock`` guards the generator and what came out of it.
+    """
+
+    def __init__(self, name: str, done: Done, result: Any) -> None:
+        super().__init__(name, done, result)
+        self._lock = threading.Lock()
+        self._given: list[Any] = []
+
+    @property
+    def ending(self) -> Any:
+        return self._result.completed()
+
+    def outcome(self) -> bytes | Report:
+        ray.get(self.ending)
+        with self._lock:
+            self._given.extend(self._result)
+            report: Report = ray.get(self._given.pop())
+        return report
+
+    def value(self, number: int) -> Any:
+        with self._lock:
+            while len(self._given) <= number:
+                self._given.append(next(self._result))
+            return self._given[number]
+
+
+class Calls:
+    """The calls of one road, and the references to values that are held.
+
+    ``_lock`` guards them: calls come and go in several threads. A call that left values is kept until the last of them
+    has been released.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[str, Call] = {}
+        self._leaving: dict[str, tuple[Call, int]] = {}
+        self._held: dict[str, Any] = {}
+
+    def add(self, call: Call) -> None:
+        with self._lock:
+            self._calls[call.name] = call
+
+    def get(self, name: str) -> Call | None:
+        with self._lock:
+            return self._calls.get(name)
+
+    def end(self, name: str, values: int = 0) -> Call | None:
+        """Returns the call that is over, None if it was over before. `values` says how many it leaves."""
+        with self._lock:
+            call = self._calls.pop(name, None)
+            if call is not None and values:
+                self._leaving[name] = (call, values)
+            return call
+
+    def outstanding(self) -> list[Call]:
+        with self._lock:
+            return list(self._calls.values())
+
+    def reference(self, key: str) -> Any:
+        """Returns the reference to a value, held from now on.
+
+        Raises:
+            LookupError: There is no such value any more.
+        """
+        with self._lock:
+            held = self._held.get(key)
+            name, _, number = key.rpartition("#")
+            call = self._calls.get(name) or self._leaving.get(name, (None, 0))[0]
+        if held is None:
+            if call is None:
+                raise LookupError(f"The value {key} is not on the cluster any more.")
+            held = call.value(int(number))
+            with self._lock:
+                self._held[key] = held
+        return held
+
+    def release(self, key: str) -> None:
+        with self._lock:
+            self._held.pop(key, None)
+            name = key.rpartition("#")[0]
+            call, values = self._leaving.pop(name, (None, 0))
+            if call is not None and values > 1:
+                self._leaving[name] = (call, values - 1)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._calls.clear()
+            self._leaving.clear()
+            self._held.clear()

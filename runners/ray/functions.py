@@ -1,0 +1,69 @@
+"""Remote functions: one for each set of options, which Ray exports to its workers once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from core_engine.remote import run_call
+from runners.ray.options import NONE
+from runners.ray.worker import execute_one, execute_several
+
+if TYPE_CHECKING:
+    from core_engine.remote import Block
+
+ONE_RETURNS = 2
+SEVERAL_RETURN = "streaming"
+
+
+class RemoteFunctions:
+    """The remote functions of this process. ``_lock`` guards them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[tuple[bool, str], Any] = {}
+        self._named: dict[tuple[bool, str, str], Any] = {}
+
+    def of(self, block: Block) -> Any:
+        """Returns the remote function for a block, named after the block's task.
+
+        Raises:
+            ValueError, TypeError: Ray refuses an option.
+        """
+        options = block.annotations or NONE
+        chosen = repr(sorted(options.items()))
+        is_one = block.size == 1
+        task_name = block.name.rpartition("-")[0]
+        with self._lock:
+            named = self._named.get((is_one, chosen, task_name))
+            if named is None:
+                function = self._known.get((is_one, chosen))
+                if function is None:
+                    function = self._known[is_one, chosen] = _remote(is_one, options)
+                named = self._named[is_one, chosen, task_name] = function.options(name=task_name)
+            return named
+
+
+def _remote(is_one: bool, options: Mapping[str, Any]) -> Any:
+    import ray
+
+    # Starts are counted by us, not by Ray (D22).
+    chosen = {
+        **options,
+        "max_retries": 0,
+        "num_returns": ONE_RETURNS if is_one else SEVERAL_RETURN,
+    }
+    return ray.remote(**chosen)(execute_one if is_one else execute_several)
+
+
+@cache
+def remote_call() -> Any:
+    """Returns the remote function for a single call of anything."""
+    import ray
+
+    return ray.remote(max_retries=0)(run_call)
+
+
+functions = RemoteFunctions()

@@ -1,0 +1,106 @@
+"""The nodes of a Ray: how many calls run there at once, and what is installed on them (D21)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from core_engine.remote import by_value, clock_offset_between, differences, versions
+
+ANSWER_SECONDS = 30.0
+
+
+@dataclass(slots=True, frozen=True)
+class Node:
+    """A node that has answered.
+
+    Attributes:
+        name: Its address.
+        clock_offset: Seconds by which its clock is ahead of ours.
+    """
+
+    name: str
+    clock_offset: float
+
+
+class Nodes:
+    """The nodes, as far as they are known.
+
+    Parameters:
+        logger: The runner's.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._ours = versions("ray")
+        self._known: dict[str, Node] = {}
+        self.slots = 1
+
+    @property
+    def count(self) -> int:
+        return len(self._known)
+
+    def clock_offset(self, node: str) -> float:
+        """Returns by how many seconds a node's clock is ahead; 0.0 for one that has not answered."""
+        known = self._known.get(node)
+        return 0.0 if known is None else known.clock_offset
+
+    def look(self) -> bool:
+        """Asks Ray which nodes there are, and new ones what they have; returns whether the number of slots changed.
+
+        Raises:
+            RuntimeError: A new node lacks core_engine.
+        """
+        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        slots = max(1, int(sum(node["Resources"].get("CPU", 0) for node in alive.values())))
+        changed, self.slots = slots != self.slots, slots
+        for id in self._known.keys() - alive.keys():
+            del self._known[id]
+        new = [(id, node["NodeManagerAddress"]) for id, node in alive.items() if id not in self._known]
+        before = time.time()
+        for (id, name), answer in zip(new, [_ask(id) for id, _ in new], strict=True):
+            self._meet(id, name, before, answer)
+        return changed
+
+    def _meet(self, id: str, name: str, before: float, answer: Any) -> None:
+        self._known[id] = Node(name, 0.0)
+        try:
+            found = ray.get(answer, timeout=ANSWER_SECONDS)
+        except RayError as error:
+            self._logger.warning("The Ray node %s does not answer: %s", name, error)
+            return
+        self._known[id] = Node(name, clock_offset_between(before, found.pop("time"), time.time()))
+        if not found.pop("importable"):
+            raise RuntimeError(f"core_engine is not installed on the Ray node {name}. Install it there.")
+        for difference in differences(self._ours, found):
+            self._logger.warning("The Ray node %s has another version than this process: %s", name, difference)
+
+
+def _ask(node: str) -> Any:
+    """Has a node say what it has. The function needs nothing of ours there, and no free CPU."""
+    function = ray.remote(num_cpus=0, max_retries=0)(by_value(_versions_there))
+    place = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
+    return function.options(name="core-engine-handshake", scheduling_strategy=place).remote()
+
+
+def _versions_there() -> dict[str, Any]:
+    import importlib.util
+    import platform
+    import time
+    from importlib.metadata import PackageNotFoundError, version
+
+    found: dict[str, Any] = {"python": ".".join(platform.python_version_tuple()[:2])}
+    for name in ("core-engine", "cloudpickle", "ray"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "none"
+    found["importable"] = importlib.util.find_spec("core_engine") is not None
+    found["time"] = time.time()
+    return found

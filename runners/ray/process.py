@@ -1,0 +1,183 @@
+"""The one Ray that a process can be connected to: started by the first runner that needs it, ended by the last.
+
+Ray's own processes end with the thread that started them, so that one named thread starts Ray and lives until it is
+shut down (D24). A Ray that the process was connected to before is used and left running.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from core_engine.task_runners import Outcome
+from runners.ray.signals import FATAL_SIGNALS, SIGNALS, handlers_kept
+
+NAMESPACE = "core-engine"
+CONNECT_SECONDS = 5.0
+# Shared memory for values on a temporary Ray; what does not fit is written to disk.
+SHARE_OF_MEMORY = 0.1
+LEAST_STORE_BYTES = 80 * 1024 * 1024
+MOST_STORE_BYTES = 2 * 1024**3
+
+
+class ProcessRay:
+    """This process's connection to Ray.
+
+    ``_lock`` guards the number of its users and the thread; it is held while Ray starts and ends.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._thread: _RayThread | None = None
+
+    def acquire(self, address: str | None, init_kwargs: Mapping[str, Any], logger: logging.Logger) -> None:
+        """Connects to Ray, starting one if there is none to connect to. Blocks; ``release`` must follow.
+
+        Parameters:
+            address: Of a Ray that runs; None: one that this process is connected to, or that the variable RAY_ADDRESS
+                names; else a temporary one is started.
+            init_kwargs: Arguments for ``ray.init``.
+            logger: The runner's.
+
+        Raises:
+            ConnectionError: Nothing answers at the address.
+            RuntimeError: This process is connected to another Ray.
+            Exception: What ``ray.init`` raised.
+        """
+        import ray
+
+        with self._lock:
+            if ray.is_initialized():
+                here = ray.get_runtime_context().gcs_address
+                _check_same(address, here)
+                logger.info("Using the Ray that this process is connected to, at %s", here)
+                if init_kwargs and self._thread is None:
+                    logger.warning("init_kwargs have no effect: the Ray at %s was initialised before.", here)
+            else:
+                self._thread = _RayThread(_chosen(address, init_kwargs, logger))
+                try:
+                    self._thread.start_ray()
+                except BaseException:
+                    self._thread = None
+                    raise
+            self._users += 1
+
+    def release(self) -> None:
+        """Ends the use of Ray; the last user ends a Ray that was started, or connected to, by ``acquire``. Blocks."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._thread is not None:
+                thread, self._thread = self._thread, None
+                thread.stop_ray()
+
+
+class _RayThread:
+    """The thread that starts Ray, waits, and shuts it down.
+
+    Parameters:
+        options: Arguments for ``ray.init``.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = options
+        self._started: Outcome[None] = Outcome()
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="core-engine-ray", daemon=True)
+
+    def start_ray(self) -> None:
+        self._thread.start()
+        self._started.wait_result()
+
+    def stop_ray(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with handlers_kept(*SIGNALS, *FATAL_SIGNALS):
+            self._started.run(self._init)
+            try:
+                self._started.peek()
+            except Exception:  # whoever waits for the start gets it
+                self._shutdown()
+                return
+            self._is_over.wait()
+            self._shutdown()
+
+    def _init(self) -> None:
+        import ray
+
+        library = logging.getLogger("ray")
+        with handlers_kept(*SIGNALS):
+            # What Ray says at its start is of no use here: that this is not the main thread, and advice to operators.
+            ray.init(**{"logging_level": logging.ERROR, **self._options})
+        if "logging_level" not in self._options:
+            library.setLevel(logging.WARNING)
+
+    def _shutdown(self) -> None:
+        import ray
+
+        ray.shutdown()
+
+
+def _chosen(address: str | None, init_kwargs: Mapping[str, Any], logger: logging.Logger) -> dict[str, Any]:
+    """Returns the arguments for ``ray.init``."""
+    options: dict[str, Any] = {"namespace": NAMESPACE, **init_kwargs}
+    wanted = address or os.environ.get("RAY_ADDRESS") or None
+    if wanted is not None and wanted != "local":
+        logger.info("Connecting to an existing Ray at %s", wanted)
+        _check_answers(wanted)
+        return {**options, "address": wanted}
+    logger.info("Starting a temporary Ray")
+    return {
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "object_store_memory": _store_bytes(),
+        **options,
+        "address": "local",
+    }
+
+
+def _store_bytes() -> int:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return int(min(MOST_STORE_BYTES, max(LEAST_STORE_BYTES, memory * SHARE_OF_MEMORY)))
+
+
+def _check_same(address: str | None, here: str) -> None:
+    if address in (None, "auto", "local", here) or _resolved(address) == _resolved(here):
+        return
+    raise RuntimeError(
+        f"This process is connected to the Ray at {here}, and a process can be connected to one only; {address} cannot "
+        "be used as well. Leave the address out to use the same, or call the flow in another process."
+    )
+
+
+def _resolved(address: str | None) -> str:
+    host, _, port = (address or "").rpartition(":")
+    try:
+        return f"{socket.gethostbyname(host)}:{port}"
+    except OSError:
+        return address or ""
+
+
+def _check_answers(address: str) -> None:
+    """Finds out within seconds that nothing is there, for which Ray itself takes a minute."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        answers(host, int(port))
+    except OSError as error:
+        raise ConnectionError(f"No Ray answers at {address} within {CONNECT_SECONDS:.0f} seconds: {error}") from error
+
+
+def answers(host: str, port: int) -> None:
+    """Raises OSError if nothing listens there."""
+    socket.create_connection((host, port), CONNECT_SECONDS).close()
+
+
+process_ray = ProcessRay()

@@ -1,0 +1,261 @@
+"""The road over Ray (D23).
+
+Down: blocks are calls of remote functions, commands go through the mailbox. Up: what a call has not reported through
+the mailbox when it ends goes back with it; a short block sends nothing else. Large values belong to this process from
+the moment that a call hands them over, and other calls are given references to them (D12).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from core_engine.exceptions import CoreEngineError
+from core_engine.remote import Block, WorkerLost
+from runners.ray.calls import BlockOfOne, BlockOfSeveral, Call, Calls, Done
+from runners.ray.functions import functions, remote_call
+from runners.ray.mailbox import MOST_WAITING, Mailbox
+from runners.ray.watch import Watch
+from runners.ray.worker import MailboxAddress, unpacked
+
+if TYPE_CHECKING:
+    from core_engine.remote import RemoteSession
+    from runners.ray.nodes import Nodes
+
+LEAVE_SECONDS = 10.0
+
+# What Ray raises for a call whose worker, node or input is gone.
+LOST = (
+    exceptions.WorkerCrashedError,
+    exceptions.NodeDiedError,
+    exceptions.LocalRayletDiedError,
+    exceptions.OutOfMemoryError,
+    exceptions.TaskCancelledError,
+    exceptions.ObjectLostError,
+)
+
+
+class RayRoad:
+    """The flow's end.
+
+    Two threads of its own bring what happens: one takes messages from the mailbox, the other ended calls.
+
+    Parameters:
+        nodes: The nodes of the Ray that this process is connected to.
+        logger: The runner's.
+    """
+
+    may_start_again = False
+
+    def __init__(self, nodes: Nodes, logger: logging.Logger) -> None:
+        self._nodes = nodes
+        self._logger = logger
+        self._calls = Calls()
+        self._ended: SimpleQueue[str | None] = SimpleQueue()
+        self._receive: Callable[[bytes], None] = lambda message: None
+        self._session: RemoteSession | None = None
+        self._workers: set[str] = set()
+        self._marked: dict[str, BaseException] = {}
+        self._gone: CoreEngineError | None = None
+        self._is_leaving = False
+        self._mailbox: Any = None
+        self._mailbox_address: MailboxAddress = ("", "")
+        self._watch = Watch(nodes, logger, self._slots_changed, self._ray_is_gone)
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for target, name in (
+                (self._take_messages, "core-engine-ray-mail"),
+                (self._take_ended, "core-engine-ray-calls"),
+            )
+        ]
+        self._open_mailbox()
+
+    # Any thread -------------------------------------------------------------------------------------------------------
+
+    @property
+    def slots(self) -> int:
+        return self._nodes.slots
+
+    def on_workers(self, session: RemoteSession) -> None:
+        """Has a session learn of workers and slots."""
+        self._session = session
+
+    def listen(self, receive: Callable[[bytes], None]) -> None:
+        self._receive = receive
+        for thread in self._threads:
+            thread.start()
+        self._watch.start()
+
+    def share(self, name: str, content: bytes) -> Any:
+        return ray.put(content)
+
+    def send(self, block: Block, done: Done) -> None:
+        self._check_there()
+        function = functions.of(block)
+        arguments = (block.name, block.payload, len(block.common), *block.common, *block.values)
+        result = function.remote(self._mailbox_address, *arguments)
+        self._start((BlockOfOne if block.size == 1 else BlockOfSeveral)(block.name, done, result))
+
+    def call(self, name: str, content: bytes, done: Done) -> None:
+        self._check_there()
+        self._start(Call(name, done, remote_call().remote(content)))
+
+    def revoke(self, name: str) -> None:
+        call = self._calls.get(name)
+        if call is not None and self._gone is None:
+            ray.cancel(call.ending)
+
+    def command(self, worker: str, command: bytes) -> None:
+        try:
+            self._mailbox.command.remote(worker, command)
+        except exceptions.RayError as error:
+            self._logger.debug("A command could not be sent to %s: %s", worker, error)
+
+    def reference(self, key: str) -> Any:
+        return self._calls.reference(key)
+
+    def fetch(self, key: str) -> Any:
+        self._check_there()
+        return unpacked(ray.get(self._calls.reference(key)))
+
+    def release(self, key: str) -> None:
+        self._calls.release(key)
+
+    def leave(self) -> None:
+        """Ends the calls that are left, and everything else of ours on the cluster. Blocks."""
+        self._is_leaving = True
+        self._watch.stop()
+        for call in self._calls.outstanding():
+            # Its worker's process goes with it: it could not be interrupted (D20).
+            if self._gone is None:
+                ray.cancel(call.ending, force=True)
+        if self._gone is None:
+            ray.kill(self._mailbox)
+        self._ended.put(None)
+        for thread in self._threads:
+            thread.join(LEAVE_SECONDS)
+        self._calls.clear()
+
+    # Calls ------------------------------------------------------------------------------------------------------------
+
+    def _start(self, call: Call) -> None:
+        self._calls.add(call)
+        name = call.name
+        call.ending.future().add_done_callback(lambda _: self._ended.put(name))
+        if self._gone is not None:  # it went meanwhile
+            self._end(name, self._gone)
+
+    def _take_ended(self) -> None:
+        while (name := self._ended.get()) is not None:
+            try:
+                self._take(name)
+            except Exception as error:
+                self._logger.exception("The end of a call could not be handled.")
+                self._end(name, error)
+
+    def _take(self, name: str) -> None:
+        call = self._calls.get(name)
+        if call is None:
+            return
+        try:
+            returned = call.outcome()
+        except Exception as error:
+            # What the worker sent before comes first.
+            self._marked[name] = _meaning(error)
+            self._mark(name)
+            return
+        if isinstance(returned, bytes):
+            self._calls.end(name)
+            call.done(returned, None)
+            return
+        worker, node, values, messages = returned
+        self._meet(worker, node)
+        self._calls.end(name, values)
+        for message in messages[:-1]:
+            self._receive(message)
+        call.done(messages[-1], None)
+
+    def _mark(self, name: str) -> None:
+        try:
+            self._mailbox.mark.remote(name)
+        except exceptions.RayError:
+            self._end_marked(name)
+
+    def _end_marked(self, name: str) -> None:
+        error = self._marked.pop(name, None)
+        if error is not None:
+            self._end(name, error)
+
+    def _end(self, name: str, error: BaseException) -> None:
+        call = self._calls.end(name)
+        if call is not None:
+            call.done(None, error)
+
+    # The mailbox ------------------------------------------------------------------------------------------------------
+
+    def _open_mailbox(self) -> None:
+        context = ray.get_runtime_context()
+        self._mailbox_address = (f"core-engine-mailbox-{uuid.uuid4().hex}", context.namespace)
+        place = NodeAffinitySchedulingStrategy(node_id=context.get_node_id(), soft=True)
+        options = {"num_cpus": 0, "max_concurrency": MOST_WAITING, "max_restarts": 0, "scheduling_strategy": place}
+        self._mailbox = ray.remote(**options)(Mailbox).options(name=self._mailbox_address[0]).remote()
+
+    def _take_messages(self) -> None:
+        while not self._is_leaving and self._gone is None:
+            try:
+                taken = ray.get(self._mailbox.take.remote())
+            except exceptions.RayError as error:
+                self._replace_mailbox(error)
+                continue
+            for message in taken:
+                if len(message) == 1:
+                    self._end_marked(message[0])
+                else:
+                    worker, node, content = message
+                    self._meet(worker, node)
+                    self._receive(content)
+
+    def _replace_mailbox(self, error: Exception) -> None:
+        """What workers had sent by it goes back with their calls; calls that have ended wait for nothing more."""
+        if self._is_leaving or self._gone is not None:
+            return
+        self._logger.warning("The mailbox on Ray was lost, and is made anew: %s", error)
+        self._open_mailbox()
+        for name in list(self._marked):
+            self._end_marked(name)
+
+    def _meet(self, worker: str, node: str) -> None:
+        if worker not in self._workers and self._session is not None:
+            self._workers.add(worker)
+            self._session.know_worker(worker, self._nodes.clock_offset(node), False)
+
+    # What becomes of Ray ----------------------------------------------------------------------------------------------
+
+    def _slots_changed(self) -> None:
+        if self._session is not None:
+            self._session.wake()
+
+    def _ray_is_gone(self, reason: str) -> None:
+        self._gone = CoreEngineError(f"Ray is gone: {reason}")
+        self._logger.error("Ray is gone: %s Task runs that it had are Crashed.", reason)
+        for call in self._calls.outstanding():
+            self._end(call.name, self._gone)
+
+    def _check_there(self) -> None:
+        if self._gone is not None:
+            raise self._gone
+
+
+def _meaning(error: Exception) -> Exception:
+    """Returns what an exception of Ray's says about a call."""
+    if isinstance(error, LOST):
+        return WorkerLost("", " ".join(str(error).split()))
+    return error

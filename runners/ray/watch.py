@@ -1,0 +1,81 @@
+"""The thread that watches a Ray: nodes that come and go, and whether it is there at all."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import ray
+from ray.exceptions import RayError
+
+from runners.ray.process import answers
+
+if TYPE_CHECKING:
+    from runners.ray.nodes import Nodes
+
+LOOK_SECONDS = 0.5
+# A head that does not answer for so long is gone. Ray itself ends the whole process after a minute without it.
+GONE_SECONDS = 10.0
+
+
+class Watch:
+    """Looks at a Ray in intervals.
+
+    Parameters:
+        nodes: What is known of its nodes.
+        logger: The runner's.
+        slots_changed: Called when more or fewer calls run there at once.
+        gone: Called once, with one line, when Ray is not there any more.
+    """
+
+    def __init__(
+        self, nodes: Nodes, logger: logging.Logger, slots_changed: Callable[[], None], gone: Callable[[str], None]
+    ) -> None:
+        self._nodes = nodes
+        self._logger = logger
+        self._slots_changed = slots_changed
+        self._gone = gone
+        self._is_over = threading.Event()
+        self._address = ray.get_runtime_context().gcs_address
+        self._thread = threading.Thread(target=self._run, name="core-engine-ray-watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread. Blocks."""
+        self._is_over.set()
+        if self._thread.is_alive():
+            self._thread.join(GONE_SECONDS)
+
+    def _run(self) -> None:
+        last_answer = time.monotonic()
+        while not self._is_over.wait(LOOK_SECONDS):
+            reason = self._silence()
+            if reason is None:
+                last_answer = time.monotonic()
+                self._look()
+            elif time.monotonic() - last_answer > GONE_SECONDS:
+                self._gone(f"its head at {self._address} does not answer ({reason}).")
+                return
+
+    def _silence(self) -> str | None:
+        """Returns why the head does not answer; None if it does."""
+        host, _, port = self._address.rpartition(":")
+        try:
+            answers(host, int(port))
+        except OSError as error:
+            return str(error)
+        return None
+
+    def _look(self) -> None:
+        try:
+            if self._nodes.look():
+                self._slots_changed()
+        except (RayError, OSError) as error:
+            self._logger.debug("Ray does not say which nodes it has: %s", error)
+        except RuntimeError as error:
+            self._logger.error("%s", error)

@@ -1,0 +1,1 @@
+"""Tests of the runner for Ray, on real ones."""

@@ -2,6 +2,7 @@
 
 ``options``        what the runner takes, and which options exclude each other
 ``cluster``        starting or finding a cluster, and the client of it
+``worker_process`` keeps Ctrl-C off the worker processes of our own clusters
 ``road``           how blocks, reports, commands and values travel over Dask's own connections; ``worker_road`` is its
                    other end
 ``link``           the connection to the scheduler: what is set up on it, and again when it was lost

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from core_engine.task_runners import LoopThread
 from runners.dask.options import import_class
 from runners.dask.road import DaskRoad
+from runners.dask.worker_process import PRELOAD, shield_children
 
 if TYPE_CHECKING:
     from runners.dask.runner import DaskTaskRunner
@@ -106,6 +107,8 @@ class Connection:
         if inspect.isclass(cluster_class) and issubclass(cluster_class, LocalCluster):
             # Port 0: several flows at once have a dashboard each.
             options.setdefault("dashboard_address", ":0")
+            options["preload"] = [PRELOAD, *_as_list(options.get("preload"))]
+            shield_children()
         name = getattr(cluster_class, "__qualname__", repr(cluster_class))
         self._logger.info("Creating a temporary Dask cluster with %s.%s", cluster_class.__module__, name)
         # Starts are counted by us (D22): a call whose worker died is not started elsewhere behind our back.
@@ -156,7 +159,9 @@ class _Current:
 @contextmanager
 def _quiet_library() -> Iterator[None]:
     """Keeps Dask's lines below WARNING off the flow's console, unless somebody has chosen another level than Dask's."""
-    library = logging.getLogger("distributed")
+    import distributed  # sets its levels
+
+    library = logging.getLogger(distributed.__name__)
     level = library.level
     if level == logging.INFO:
         library.setLevel(logging.WARNING)
@@ -164,6 +169,12 @@ def _quiet_library() -> Iterator[None]:
         yield
     finally:
         library.setLevel(level)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)
 
 
 async def _close(cluster: Any) -> None:

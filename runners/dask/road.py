@@ -198,13 +198,13 @@ class DaskRoad:
                     done(None, error)
 
     def _submit(self, group: list[tuple[Block, Done]]) -> None:
-        import dask
+        from dask.base import annotate
 
         first = group[0][0]
         options = {"priority": first.depth, **(first.annotations or {})}
         options.pop("retries", None)  # a call that failed has said so, and starts are counted by us (D22)
         named = {name: options.pop(name) for name in NAMED if name in options}
-        with dask.annotate(**options):
+        with annotate(**options):
             futures = self.client.map(
                 execute_block,
                 [block.payload for block, _ in group],

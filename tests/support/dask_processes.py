@@ -42,7 +42,9 @@ class DaskProcesses:
         self.environment = environment or {}
         self.workers: list[subprocess.Popen[bytes]] = []
         self._file = folder / "scheduler.json"
-        self.scheduler = self._start("scheduler", "--port", "0", "--dashboard-address", ":0", "--scheduler-file", str(self._file))
+        self.scheduler = self._start(
+            "scheduler", "--port", "0", "--dashboard-address", ":0", "--scheduler-file", str(self._file)
+        )
         wait_for(self._is_up, "the scheduler's start")
         self.address: str = json.loads(self._file.read_text())["address"]
 

@@ -224,10 +224,15 @@ def test_a_task_waits_for_the_worker_with_its_resources_and_that_is_said(
 
 
 @pytest.mark.behaviour("DASK-15")
-def test_a_task_waits_for_the_worker_that_it_names(growing: DaskProcesses, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_runs_on_the_worker_that_it_names_and_waits_for_one_that_is_not_there(
+    growing: DaskProcesses, caplog: pytest.LogCaptureFixture
+) -> None:
     import dask
 
-    growing.start_worker("--no-nanny", "--name", "plain")
+    for name in ("first", "second"):
+        growing.start_worker("--no-nanny", "--name", name)
+    with Client(growing.address, set_as_default=False) as client:
+        client.wait_for_workers(2)
 
     @task
     def name_of_worker() -> str:
@@ -236,14 +241,18 @@ def test_a_task_waits_for_the_worker_that_it_names(growing: DaskProcesses, caplo
         return str(get_worker().name)
 
     @flow(task_runner=DaskTaskRunner(address=growing.address))
-    def outer() -> str:
-        with dask.annotate(workers=["named"]):
-            special = name_of_worker.submit()
-        wait_for(lambda: "waits for a worker of named" in caplog.text)
-        growing.start_worker("--no-nanny", "--name", "named")
-        return special.result()
+    def outer() -> list[str]:
+        names = []
+        for name in ("second", "first", "second"):
+            with dask.annotate(workers=[name]):
+                names.append(name_of_worker.submit().result())
+        with dask.annotate(workers=["tcp://127.0.0.1:9"]):
+            absent = name_of_worker.submit()
+        wait_for(lambda: "waits for a worker of tcp://127.0.0.1:9" in caplog.text)
+        absent.cancel()
+        return names
 
-    assert outer() == "named"
+    assert outer() == ["second", "first", "second"]
 
 
 def test_a_cluster_without_workers_is_waited_for_and_that_is_said(

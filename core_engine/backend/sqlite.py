@@ -174,6 +174,10 @@ class SqliteStore:
         with self._pool.reading() as db:
             yield from task_reads.task_run_times(db, flow_run_id)
 
+    def read_input_digests(self, flow_run_id: UUID) -> dict[tuple[UUID, int], bytes]:
+        with self._pool.reading() as db:
+            return task_reads.read_input_digests(db, flow_run_id)
+
     def read_states(self, run_id: UUID) -> list[State]:
         with self._pool.reading() as db:
             return history.read_states(db, run_id)

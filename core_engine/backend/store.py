@@ -176,6 +176,9 @@ class Store(Protocol):
     def task_run_times(self, flow_run_id: UUID) -> Iterator[TaskRunTime]:
         """Returns every task run of a flow run as light as it can be, for drawing."""
 
+    def read_input_digests(self, flow_run_id: UUID) -> dict[tuple[UUID, int], bytes]:
+        """Returns digests of what a flow run's task runs were made of, by task run and execution; none is all zeros."""
+
     # History.
 
     def read_states(self, run_id: UUID) -> list[State]:

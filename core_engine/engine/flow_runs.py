@@ -20,6 +20,7 @@ from core_engine.engine.cancellation import FlowRunCancelled, raise_stopping
 from core_engine.engine.crashes import report_flow_run_crashes
 from core_engine.engine.flow_functions import FlowTimedOut, call_flow_function
 from core_engine.engine.hooks import run_flow_hooks
+from core_engine.engine.loading import entrypoint_of
 from core_engine.engine.outcomes import (
     cancelled_state,
     flow_outcome,
@@ -136,8 +137,13 @@ def new_flow_run(
         parent_task_run_id=parent_task_run_id,
         task_runner=getattr(flow.task_runner, "name", type(flow.task_runner).__name__),
         owner=client.owner,
+        entrypoint=entrypoint_of(flow),
     )
     run = ActiveFlowRun(flow, record, client, parent)
+    if get_current_settings().resumable:
+        from core_engine.engine.resumption import Resumption
+
+        run.resumption = Resumption()
     record_flow_state(run.progress, State(PENDING))
     run.record = run.progress.to_record(record)
     client.journal.append(FlowRunCreated(run.record))
@@ -305,6 +311,8 @@ async def orchestrate_flow_run(
             await run_flow_hooks(run, state)
         elif state._type not in (RUNNING, PAUSED, CANCELLING):
             state = await propose_flow_state(run, State(RUNNING))
+        if run.resumption is not None:
+            run.resumption = run.resumption.for_retry()
     if run.cancelling or (state._type is CANCELLING and state is not outcome):
         return await _end_as_cancelled(run)
     return state

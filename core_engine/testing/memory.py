@@ -140,6 +140,14 @@ class MemoryStore(KeepsDeployments):
                     return group.read(index)
         return None
 
+    def read_input_digests(self, flow_run_id: UUID) -> dict[tuple[UUID, int], bytes]:
+        with self._reading() as tables:
+            return {
+                (group.made.run_id(index), execution): digest
+                for group in tables.groups_of(flow_run_id)
+                for (index, execution), digest in group.digests.items()
+            }
+
     def read_task_groups(self, flow_run_id: UUID) -> list[TaskRunGroup]:
         with self._reading() as tables:
             return [copy_of(group.made) for group in tables.groups_of(flow_run_id)]

@@ -141,6 +141,8 @@ class KeptGroup:
         """The first state of each run."""
         self.runs: dict[int, KeptRun] = {}
         self.extras: dict[int, dict[str, Any]] = {}
+        self.digests: dict[tuple[int, int], bytes] = {}
+        """What runs are made of, by index and execution."""
 
     def states(self, index: int) -> list[KeptState]:
         run = self.runs.get(index)

@@ -123,6 +123,20 @@ def queueing(path: Path) -> str:
     return "done"
 
 
+@task
+def check_that_it_is_there(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(path)
+
+
+@flow
+def needs_a_file(path: Path, count: int) -> int:
+    """Fails after its map until the file is there."""
+    numbers = [future.result() for future in double.map(range(count))]
+    check_that_it_is_there(path)
+    return sum(numbers)
+
+
 @flow
 def waiting_for_approval() -> str:
     """Goes on when somebody resumes it."""

@@ -43,15 +43,14 @@ def versions(library: str) -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "none"
-    for module in ("core_engine", "runners"):
-        try:
-            is_there = importlib.util.find_spec(module) is not None
-        except ImportError:
-            is_there = False
-        if not is_there:
-            found["core-engine"] = "none"
-        elif found["core-engine"] == "none":
-            found["core-engine"] = "unknown"
+    try:
+        is_there = all(importlib.util.find_spec(module) is not None for module in ("core_engine", "runners"))
+    except (ImportError, ValueError):
+        is_there = False
+    if not is_there:
+        found["core-engine"] = "none"
+    elif found["core-engine"] == "none":
+        found["core-engine"] = "unknown"
     return found
 
 

@@ -22,6 +22,8 @@ WANTING_SECONDS = 3.0
 
 A_WORKER = "a worker"
 
+_versions_there = by_value(versions)
+
 Annotations = Mapping[str, Any]
 # A worker as the scheduler describes it, and whether it has what a call wants.
 WorkerFacts = Mapping[str, Any]
@@ -74,7 +76,7 @@ class Workers:
             RuntimeError: core_engine is missing there.
         """
         try:
-            theirs = await self._client.run_on_scheduler(by_value(_introduce), by_value(versions))
+            theirs = await self._client.run_on_scheduler(by_value(_introduce), _versions_there)
         except Exception as error:  # a scheduler may refuse code of others, in several ways
             self._logger.debug("The Dask scheduler does not say its versions: %s", error)
             return
@@ -104,7 +106,7 @@ class Workers:
 
     async def _meet_one(self, worker: str) -> RuntimeError | None:
         before = time.time()
-        asking = self._client.run(by_value(_introduce), by_value(versions), workers=[worker], on_error="ignore")
+        asking = self._client.run(by_value(_introduce), _versions_there, workers=[worker], on_error="ignore")
         try:
             answers = await asyncio.wait_for(asking, MEET_SECONDS)
         except TimeoutError:

@@ -11,6 +11,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from core_engine.exceptions import CoreEngineError
 from core_engine.remote import by_value, clock_offset_between, differences, versions
 
 ANSWER_SECONDS = 30.0
@@ -55,7 +56,7 @@ class Nodes:
         """Asks Ray which nodes there are, and new ones what they have; returns whether the number of slots changed.
 
         Raises:
-            RuntimeError: A new node lacks core_engine.
+            CoreEngineError: A new node lacks core_engine.
         """
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         slots = max(1, int(sum(node["Resources"].get("CPU", 0) for node in alive.values())))
@@ -77,7 +78,7 @@ class Nodes:
             return
         self._known[id] = Node(name, clock_offset_between(before, found.pop("time"), time.time()))
         if not found.pop("importable"):
-            raise RuntimeError(f"core_engine is not installed on the Ray node {name}. Install it there.")
+            raise CoreEngineError(f"core_engine is not installed on the Ray node {name}. Install it there.")
         for difference in differences(self._ours, found):
             self._logger.warning("The Ray node %s has another version than this process: %s", name, difference)
 
@@ -101,6 +102,9 @@ def _versions_there() -> dict[str, Any]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "none"
-    found["importable"] = importlib.util.find_spec("core_engine") is not None
+    try:
+        found["importable"] = importlib.util.find_spec("core_engine") is not None
+    except ImportError:
+        found["importable"] = False
     found["time"] = time.time()
     return found

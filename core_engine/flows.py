@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
+from uuid import UUID
 
 from core_engine.call_methods import CallMethods, P, R_co
 from core_engine.definitions import (
@@ -208,6 +209,33 @@ class Flow(CallMethods[P, R_co]):
             self, self.signature.bind(args, kwargs), wait_for=wait_for, return_type=return_type
         )
 
+    def resume(
+        self, flow_run_id: UUID | str, parameters: dict[str, Any] | None = None, *, return_state: bool = False
+    ) -> Any:
+        """Executes a run of this flow again that has ended without completing, or whose process died.
+
+        Task runs that completed are not executed again if their results are stored, and neither their code nor their
+        inputs have changed since; that is recorded while the setting RESUMABLE is on. Log lines say how many stored
+        results there are, and at the end which were used, and why others were not.
+
+        Parameters:
+            flow_run_id: The run. It stays the same run, in its next execution.
+            parameters: Those that its record does not hold, such as secrets, or that are to be others; None: none.
+            return_state: Returns the final state instead of the result.
+
+        Returns:
+            The flow's result, or its state; an awaitable of it if the flow is async.
+
+        Raises:
+            RuntimeError: In a flow or task; the run has not ended, has completed, or is a subflow's.
+            ParameterBindError: A parameter's value is not in the record, and is not given.
+            ObjectNotFound: There is no such flow run.
+        """
+        from core_engine.engine.resuming import enter_flow_run_engine_from_resume
+
+        return_type = "state" if return_state else "result"
+        return enter_flow_run_engine_from_resume(self, _as_uuid(flow_run_id), parameters, return_type)
+
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...
 
@@ -222,6 +250,10 @@ class Flow(CallMethods[P, R_co]):
 
     def __repr__(self) -> str:
         return f"Flow({self.name!r})"
+
+
+def _as_uuid(id: UUID | str) -> UUID:
+    return id if isinstance(id, UUID) else UUID(id)
 
 
 def _with_function(flow: Flow[..., Any], fn: Callable[..., Any]) -> Flow[..., Any]:

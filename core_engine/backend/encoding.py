@@ -224,6 +224,7 @@ FLOW_RUN_FIELDS = (
     "deployment_id",
     "task_runner",
     "owner",
+    "entrypoint",
     "execution",
     "pause_keys",
     "resuming",

@@ -100,6 +100,26 @@ class TaskRunUpdated:
 
 
 @dataclass(slots=True, frozen=True)
+class InputsDigested:
+    """What task runs are made of is known: they begin with these inputs, or will.
+
+    Attributes:
+        group: Their group.
+        first: Index of the first; the others follow.
+        execution: In which execution of each of them.
+        digests: ``DIGEST_BYTES`` for each run, one after the other.
+    """
+
+    group: TaskRunGroup
+    first: int
+    execution: int
+    digests: bytes
+
+
+DIGEST_BYTES = 16
+
+
+@dataclass(slots=True, frozen=True)
 class CacheStored:
     """The completed `state` may serve other runs under `key` until `expires` (epoch seconds; None: for ever)."""
 
@@ -115,6 +135,7 @@ Entry = (
     | TaskRunsCreated
     | TaskRunChanged
     | TaskRunUpdated
+    | InputsDigested
     | CacheStored
     | LogEntry
 )

@@ -15,6 +15,7 @@ from core_engine.backend.entries import (
     FlowRunChanged,
     FlowRunCreated,
     FlowRunUpdated,
+    InputsDigested,
     TaskRunChanged,
     TaskRunsCreated,
     TaskRunUpdated,
@@ -35,10 +36,10 @@ class Batch:
         runs: For each group the last accepted entry of each of its runs, by index.
         known: (group, index) of runs whose first entry here is not their first: they may have a row already.
         left: Entries whose state was left within the batch and does not follow from the rest.
-        extras, cached, logs: The other entries, in order.
+        extras, digests, cached, logs: The other entries, in order.
     """
 
-    __slots__ = ("cached", "extras", "flows", "groups", "known", "left", "logs", "runs")
+    __slots__ = ("cached", "digests", "extras", "flows", "groups", "known", "left", "logs", "runs")
 
     def __init__(self) -> None:
         self.flows: list[FlowEntry] = []
@@ -47,6 +48,7 @@ class Batch:
         self.known: set[tuple[TaskRunGroup, int]] = set()
         self.left: list[TaskRunChanged] = []
         self.extras: list[TaskRunUpdated] = []
+        self.digests: list[InputsDigested] = []
         self.cached: list[CacheStored] = []
         self.logs: list[LogEntry] = []
 
@@ -91,6 +93,8 @@ def _sort(batch: Batch, entry: Any) -> None:
         batch.cached.append(entry)
     elif kind is TaskRunUpdated:
         batch.extras.append(entry)
+    elif kind is InputsDigested:
+        batch.digests.append(entry)
     elif kind is FlowRunCreated or kind is FlowRunChanged or kind is FlowRunUpdated:
         batch.flows.append(entry)
     else:

@@ -54,11 +54,13 @@ def read_requests(
     if owner is not None:
         rows = db.execute(
             f"SELECT {_COLUMNS} FROM request JOIN flow_run ON flow_run.id = flow_run_id "
-            "WHERE owner = ? AND request.id > ? ORDER BY request.id",
+            "WHERE owner = ? AND request.id > ? AND answer IS NULL ORDER BY request.id",
             (owner, after),
         )
     else:
-        rows = db.execute(f"SELECT {_COLUMNS} FROM request WHERE request.id > ? ORDER BY request.id", (after,))
+        rows = db.execute(
+            f"SELECT {_COLUMNS} FROM request WHERE request.id > ? AND answer IS NULL ORDER BY request.id", (after,)
+        )
     found = [
         Request(id, kind, UUID(bytes=run_id), UUID(bytes=flow_run_id), json.loads(payload), created)
         for id, kind, run_id, flow_run_id, payload, created in rows
@@ -71,7 +73,20 @@ def read_requests(
 
 def is_open(db: sqlite3.Connection, id: int) -> bool:
     """See ``Store.is_request_open``."""
-    return db.execute("SELECT 1 FROM request WHERE id = ?", (id,)).fetchone() is not None
+    return db.execute("SELECT 1 FROM request WHERE id = ? AND answer IS NULL", (id,)).fetchone() is not None
+
+
+def answer_request(db: WriteConnection, id: int, answer: dict[str, Any]) -> None:
+    """See ``Store.answer_request``."""
+    with writing(db):
+        db.execute("UPDATE request SET answer = ? WHERE id = ?", (to_json(answer), id))
+
+
+def read_answer(db: sqlite3.Connection, id: int) -> dict[str, Any] | None:
+    """See ``Store.read_answer``."""
+    row = db.execute("SELECT answer FROM request WHERE id = ?", (id,)).fetchone()
+    answer: dict[str, Any] | None = None if row is None or row[0] is None else json.loads(row[0])
+    return answer
 
 
 def finish_request(db: WriteConnection, id: int) -> None:

@@ -23,6 +23,13 @@ from core_engine.schemas.states import StateType
 _ROWS = 5_000
 _PAGES = 500
 
+# Tables of task runs, with their keys.
+_OF_TASK_RUNS = {
+    "task_run": "group_key, idx",
+    "past_state": "group_key, idx, ordinal",
+    "task_run_extra": "group_key, idx",
+    "input_digest": "group_key, first_idx, execution, seq",
+}
 _OF_FLOW = "group_key IN (SELECT key FROM task_run_group WHERE flow_key = ?)"
 
 
@@ -145,8 +152,7 @@ def _sweep(db: WriteConnection, older_than: float) -> None:
 
 def _delete_piece(db: sqlite3.Connection, key: int) -> bool:
     """Deletes some rows of a deleted flow run; returns False when there was nothing left to delete."""
-    for table in ("task_run", "past_state", "task_run_extra"):
-        primary = "group_key, idx, ordinal" if table == "past_state" else "group_key, idx"
+    for table, primary in _OF_TASK_RUNS.items():
         some = f"SELECT {primary} FROM {table} WHERE {_OF_FLOW} LIMIT {_ROWS}"
         if db.execute(f"DELETE FROM {table} WHERE ({primary}) IN ({some})", (key,)).rowcount:
             return True

@@ -8,6 +8,7 @@ an insert touches one b-tree: rows of a flow run lie together by their primary k
   rest: ordinal 1, Pending since the group was created, and ordinal 2, a plain Running since ``start_time``.
 - ``seq`` numbers commits over the whole store, and is what events are ordered by. ``flow_commit`` says where to look
   for the task runs that a commit changed: in groups from first to last, and where it was one group, at which indexes.
+- ``input_digest`` has what resumable runs were made of: digests of consecutive runs of a group, one after the other.
 - ``result_file`` says which flow runs refer to a stored result, so that deleting knows the last reference.
 - Times are seconds since the epoch. Types of states are the numbers of ``encoding.TYPE_CODES``: final ones from 5 on.
 """
@@ -61,6 +62,7 @@ TABLES = (
         deployment_id BLOB,
         task_runner TEXT,
         owner TEXT,
+        entrypoint TEXT,
         execution INTEGER NOT NULL,
         pause_keys TEXT NOT NULL,
         resuming INTEGER NOT NULL
@@ -178,6 +180,16 @@ TABLES = (
     ) WITHOUT ROWID
     """,
     """
+    CREATE TABLE input_digest (
+        group_key INTEGER NOT NULL,
+        first_idx INTEGER NOT NULL,
+        execution INTEGER NOT NULL,
+        seq INTEGER NOT NULL,
+        digests BLOB NOT NULL,
+        PRIMARY KEY (group_key, first_idx, execution, seq)
+    ) WITHOUT ROWID
+    """,
+    """
     CREATE TABLE log (
         flow_key INTEGER NOT NULL,
         cursor INTEGER NOT NULL,
@@ -239,7 +251,8 @@ TABLES = (
         run_id BLOB NOT NULL,
         flow_run_id BLOB NOT NULL,
         payload TEXT NOT NULL,
-        created REAL NOT NULL
+        created REAL NOT NULL,
+        answer TEXT
     )
     """,
     "CREATE INDEX request_by_flow_run ON request (flow_run_id)",

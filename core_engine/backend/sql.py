@@ -92,6 +92,10 @@ UPSERT_EXTRAS = ManyRows(
     columns=5,
 )
 
+INSERT_DIGESTS = ManyRows(
+    "INSERT OR REPLACE INTO input_digest (group_key, first_idx, execution, seq, digests) VALUES {rows}", columns=5
+)
+
 INSERT_LOGS = ManyRows(
     "INSERT INTO log (flow_key, cursor, flow_run_id, task_run_id, name, level, time, message, worker) VALUES {rows}",
     columns=9,

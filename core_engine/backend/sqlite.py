@@ -174,6 +174,10 @@ class SqliteStore:
         with self._pool.reading() as db:
             yield from task_reads.task_run_times(db, flow_run_id)
 
+    def read_input_digests(self, flow_run_id: UUID) -> dict[tuple[UUID, int], bytes]:
+        with self._pool.reading() as db:
+            return task_reads.read_input_digests(db, flow_run_id)
+
     def read_states(self, run_id: UUID) -> list[State]:
         with self._pool.reading() as db:
             return history.read_states(db, run_id)
@@ -242,6 +246,14 @@ class SqliteStore:
     def is_request_open(self, id: int) -> bool:
         with self._pool.reading() as db:
             return requests.is_open(db, id)
+
+    def answer_request(self, id: int, answer: dict[str, Any]) -> None:
+        with self._controlling() as db:
+            requests.answer_request(db, id, answer)
+
+    def read_answer(self, id: int) -> dict[str, Any] | None:
+        with self._pool.reading() as db:
+            return requests.read_answer(db, id)
 
     # Any thread: runs created for later.
 

@@ -176,6 +176,9 @@ class Store(Protocol):
     def task_run_times(self, flow_run_id: UUID) -> Iterator[TaskRunTime]:
         """Returns every task run of a flow run as light as it can be, for drawing."""
 
+    def read_input_digests(self, flow_run_id: UUID) -> dict[tuple[UUID, int], bytes]:
+        """Returns digests of what a flow run's task runs were made of, by task run and execution; none is all zeros."""
+
     # History.
 
     def read_states(self, run_id: UUID) -> list[State]:
@@ -250,7 +253,13 @@ class Store(Protocol):
         """Takes a request out of the inbox."""
 
     def is_request_open(self, id: int) -> bool:
-        """Returns whether nobody has finished the request yet."""
+        """Returns whether nobody has finished or answered the request yet."""
+
+    def answer_request(self, id: int, answer: dict[str, Any]) -> None:
+        """Answers a request; it is kept for whoever made it, who then finishes it."""
+
+    def read_answer(self, id: int) -> dict[str, Any] | None:
+        """Returns the answer to a request, None while there is none."""
 
     # Runs created for later.
 

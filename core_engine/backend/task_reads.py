@@ -13,11 +13,13 @@ from core_engine.backend.encoding import (
     PENDING_CODE,
     TYPE_CODES,
     TYPES,
+    prefix_from_bytes,
     read_data,
     read_details,
     read_inputs,
     to_datetime,
 )
+from core_engine.backend.entries import DIGEST_BYTES
 from core_engine.backend.flow_reads import flow_key
 from core_engine.backend.groups import StoredGroup, children, find_group, find_group_of_call, read_groups
 from core_engine.backend.store import Order, TaskRunCount, TaskRunTime
@@ -44,6 +46,30 @@ def find_task_run(db: sqlite3.Connection, flow_run_id: UUID, task_key: str, dyna
     key = flow_key(db, flow_run_id)
     group = None if key is None else find_group_of_call(db, key, flow_run_id, task_key, dynamic_index)
     return None if group is None else _read_child(db, group, dynamic_index - group.first_index)
+
+
+def read_input_digests(db: sqlite3.Connection, flow_run_id: UUID) -> dict[tuple[UUID, int], bytes]:
+    """See ``Store.read_input_digests``."""
+    rows = db.execute(
+        "SELECT prefix, first_idx, input_digest.execution, digests FROM flow_run "
+        "JOIN task_run_group ON task_run_group.flow_key = flow_run.key "
+        "JOIN input_digest ON input_digest.group_key = task_run_group.key "
+        "WHERE flow_run.id = ? ORDER BY input_digest.seq",
+        (flow_run_id.bytes,),
+    )
+    found: dict[tuple[UUID, int], bytes] = {}
+    for stored_prefix, first, execution, digests in rows:
+        prefix = prefix_from_bytes(stored_prefix)
+        for place, digest in enumerate(split_digests(digests)):
+            # What was recorded later counts: with that the execution began.
+            found[ids.run_id(prefix, first + place), execution] = digest
+    return found
+
+
+def split_digests(digests: bytes) -> Iterator[bytes]:
+    """Yields the digests that stand one after the other."""
+    for start in range(0, len(digests), DIGEST_BYTES):
+        yield digests[start : start + DIGEST_BYTES]
 
 
 def _read_child(db: sqlite3.Connection, group: StoredGroup, index: int) -> TaskRun:

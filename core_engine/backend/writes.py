@@ -30,6 +30,7 @@ from core_engine.backend.sql import (
     DROP_OUTLIVED,
     INSERT_CACHED,
     INSERT_COMMITS,
+    INSERT_DIGESTS,
     INSERT_FILES,
     INSERT_GROUPS,
     INSERT_LOGS,
@@ -87,6 +88,9 @@ class BatchWriter:
             self._write_runs(batch, seq)
         if batch.extras:
             self._write_extras(batch.extras)
+        if batch.digests:
+            rows = [(self._group_key(one.group), one.first, one.execution, seq, one.digests) for one in batch.digests]
+            INSERT_DIGESTS.execute(self._db, rows)
         if batch.cached:
             self._write_cached(batch.cached, next_key)
         if batch.logs:

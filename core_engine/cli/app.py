@@ -17,6 +17,7 @@ _COMMANDS = {
     "runs": "runs",
     "show": "show",
     "logs": "logs",
+    "why": "why",
     "cancel": "cancel",
     "pause": "pause",
     "resume": "resume",

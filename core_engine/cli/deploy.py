@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core_engine.cli.run import EntrypointArgument, ParameterOption, _load
+from core_engine.cli.execution import load_flow
+from core_engine.cli.run import EntrypointArgument, ParameterOption
 from core_engine.cli.values import parse_parameters
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def deploy(
     from core_engine.concurrency.waiting import step
 
     parameters = parse_parameters(parameter or ())
-    flow = _load(entrypoint, None)
+    flow = load_flow(entrypoint, None)
     _check_names(flow, parameters)
     if entrypoint.endswith(".py"):
         entrypoint = f"{entrypoint}:{flow.fn.__name__}"

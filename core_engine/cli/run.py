@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-import os
-import signal
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
+from typing import Annotated, Any
 
 import typer
 
-from core_engine.cli.errors import EXIT_CODES_HELP, ExitCode, exit_code_of
-from core_engine.cli.output import JsonOption, flow_run_json, print_json, short_id, took
+from core_engine.cli.errors import EXIT_CODES_HELP
+from core_engine.cli.execution import execute, load_flow
+from core_engine.cli.output import JsonOption
 from core_engine.cli.values import parse_parameters
-from core_engine.exceptions import MissingFlowError, TerminationSignal
-
-if TYPE_CHECKING:
-    from core_engine.cli.bars import Bar
-    from core_engine.cli.progress import LiveProgress
-    from core_engine.flows import Flow
-    from core_engine.schemas.records import FlowRun
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -42,6 +29,13 @@ ParameterOption = Annotated[
     typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="A parameter: JSON, else text. May be repeated."),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show neither progress nor a summary.")]
+ResumableOption = Annotated[
+    bool,
+    typer.Option(
+        "--resumable",
+        help="Store results and what they were made of: `core-engine resume` then repeats no task run.",
+    ),
+]
 
 
 @app.command(epilog=EXIT_CODES_HELP)
@@ -49,6 +43,7 @@ def run(
     entrypoint: EntrypointArgument,
     runner: RunnerOption = None,
     parameter: ParameterOption = None,
+    resumable: ResumableOption = False,
     quiet: QuietOption = False,
     json: JsonOption = False,
 ) -> None:
@@ -57,156 +52,14 @@ def run(
     Progress is shown on a terminal only, and goes to stderr as log lines do. With --json a record of the run is
     printed to stdout at the end.
     """
+    from core_engine.settings import temporary_settings
+
     parameters = parse_parameters(parameter or ())
-    outcome = _Outcome()
-    if quiet:
-        _call(_load(entrypoint, runner), parameters, outcome)
-        _read_back(outcome, None)
-    else:
-        from core_engine.cli.progress import LiveProgress
 
-        with LiveProgress(f"loading {entrypoint}") as progress:
-            try:
-                flow = _load(entrypoint, runner)
-                progress.watch()
-                _call(flow, parameters, outcome)
-            finally:
-                outcome.id = outcome.id or progress.root
-                _read_back(outcome, progress)
-        _print_summary(outcome)
-    if json:
-        _print_json(outcome)
-    raise typer.Exit(outcome.code)
+    def load() -> Callable[[], Any]:
+        flow = load_flow(entrypoint, runner)
+        return lambda: flow(**parameters, return_state=True)
 
-
-class _Outcome:
-    """How the run went: ``id`` is None while no run was made, ``record`` what the store says of it at the end."""
-
-    def __init__(self) -> None:
-        self.id: UUID | None = None
-        self.record: FlowRun | None = None
-        self.bars: list[Bar] = []
-        self.signal: ExitCode | None = None
-
-    @property
-    def code(self) -> ExitCode:
-        if self.signal is not None:
-            return self.signal
-        state = None if self.record is None else self.record.state
-        return ExitCode.FAILED if state is None else exit_code_of(state.type)
-
-
-def _load(entrypoint: str, runner: str | None) -> Flow[..., Any]:
-    """Returns the flow that is meant, with the runner that is wanted.
-
-    Raises:
-        MissingFlowError, UnspecifiedFlowError, ScriptError: There is no such flow, or its file cannot be executed.
-        UnknownTaskRunner, TaskRunnerNotInstalled: There is no such runner.
-    """
-    from core_engine.flows import load_flow_from_entrypoint, load_flow_from_script
-    from core_engine.task_runners import get_task_runner
-
-    place = entrypoint if entrypoint.endswith(".py") else entrypoint.rpartition(":")[0]
-    if place.endswith(".py") and not Path(place).is_file():
-        raise MissingFlowError(f"There is no file {place!r}, seen from {Path.cwd()}.")
-    flow = (
-        load_flow_from_script(place) if place == entrypoint else _from_entrypoint(load_flow_from_entrypoint, entrypoint)
-    )
-    if runner is not None:
-        wanted = get_task_runner(runner)
-        # A flow that asks for this kind of runner itself keeps the options that it gave it.
-        if type(flow.task_runner) is not wanted:
-            flow = flow.with_options(task_runner=wanted)
-    return flow
-
-
-def _from_entrypoint(load: Callable[[str], Flow[..., Any]], entrypoint: str) -> Flow[..., Any]:
-    # As `python -m` does: modules of the working directory can be named.
-    sys.path.insert(0, os.getcwd())
-    try:
-        return load(entrypoint)
-    except ModuleNotFoundError as error:
-        module = entrypoint.rpartition(":")[0]
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise
-        raise MissingFlowError(f"There is no module {module!r}, seen from {Path.cwd()}.") from error
-
-
-def _call(flow: Flow[..., Any], parameters: dict[str, Any], outcome: _Outcome) -> None:
-    """Runs the flow in this thread, so that signals reach it. Its failure is its state, not an exception."""
-    # The engine ends the run in order and then hands the signal on: to this, so that the outcome is still reported.
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        state = flow(**parameters, return_state=True)
-        if inspect.isawaitable(state):
-            state = _await(state)
-    except KeyboardInterrupt:
-        outcome.signal = ExitCode.INTERRUPTED
-    except TerminationSignal:
-        outcome.signal = ExitCode.TERMINATED
-    else:
-        outcome.id = state.state_details.flow_run_id
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise TerminationSignal(number)
-
-
-def _await(awaitable: Any) -> Any:
-    import asyncio
-
-    async def wait() -> Any:
-        return await awaitable
-
-    return asyncio.run(wait())
-
-
-def _read_back(outcome: _Outcome, progress: LiveProgress | None) -> None:
-    """Reads from the store how the run ended; what is shown and returned is what is recorded."""
-    if outcome.id is None:
-        return
-    from core_engine.cli.opening import open_store
-    from core_engine.cli.progress import recorded_bars
-
-    store = open_store()
-    outcome.record = store.read_flow_run(outcome.id)
-    outcome.bars = recorded_bars(store, outcome.id) if progress is None else progress.finish(store, outcome.id)
-
-
-def _print_summary(outcome: _Outcome) -> None:
-    """Says in a line on stderr how the run ended, in a second one why if it did not complete."""
-
-    run = outcome.record
-    if run is None or run.state is None:
-        return
-    total = sum(bar.total for bar in outcome.bars)
-    counts = [(sum(getattr(bar, kind) for bar in outcome.bars), kind) for kind in ("failed", "cached", "cancelled")]
-    told = "".join(f", {number:,} {kind}" for number, kind in counts if number)
-    ended = f"{run.state.name} in {took(run)}" if run.start_time else run.state.name
-    typer.echo(
-        f"{run.flow_name} {run.name}: {ended}, {total:,} task run{'' if total == 1 else 's'}{told}. "
-        f"Look at it: core-engine show {short_id(run.id)}",
-        err=True,
-    )
-    if outcome.code is not ExitCode.COMPLETED and run.state.message:
-        typer.echo(run.state.message, err=True)
-
-
-def _print_json(outcome: _Outcome) -> None:
-    if outcome.record is None:
-        return
-    shown = flow_run_json(outcome.record)
-    shown["task_runs"] = [
-        {
-            "task": bar.label.strip(),
-            "total": bar.total,
-            "completed": bar.completed,
-            "cached": bar.cached,
-            "failed": bar.failed,
-            "cancelled": bar.cancelled,
-        }
-        for bar in outcome.bars
-    ]
-    print_json(shown)
+    with temporary_settings({"RESUMABLE": True} if resumable else {}):
+        code = execute(load, f"loading {entrypoint}", quiet, json)
+    raise typer.Exit(code)

@@ -15,6 +15,7 @@ from core_engine.settings import get_current_settings
 
 if TYPE_CHECKING:
     from core_engine.backend.store import StoredLog
+    from core_engine.client.explanations import Explanation
     from core_engine.client.filters import FlowRunFilters, LogFilters, TaskRunFilters
     from core_engine.engine.active import ActiveTaskRun
     from core_engine.orchestration.facts import SlotAnswer
@@ -131,6 +132,18 @@ class EmbeddedClient:
         return await self._read(
             lambda: self.store.read_logs(flow_run_id=flow_run_id, task_run_id=task_run_id, **filters)
         )
+
+    async def why(self, run_id: UUID) -> Explanation:
+        """Says why a flow run or task run is where it is: what it waits for, where its value came from, how it ended.
+
+        What only the process of the flow run knows is asked of that process, which has a second to answer.
+
+        Raises:
+            ObjectNotFound: There is no run of this id.
+        """
+        from core_engine.client.explanations import explain
+
+        return await explain(self, run_id)
 
     async def _read(self, function: Callable[[], T]) -> T:
         await self.journal_committed(self.journal.position)

@@ -4,6 +4,7 @@ The main path, in the order in which a call takes it:
 
 - ``flow_calls``   a flow is called: which thread, root or subflow          - ``subflows``
 - ``later``        or it was created for later, and is executed now (``__main__``)
+- ``resuming``     or one that had ended goes on                              - ``resumption``, ``digests``
 - ``flow_runs``    created, begun, orchestrated                             - ``flow_functions``, ``outcomes``
 - ``task_calls``   a task is called, submitted (``maps``: mapped)           - ``inputs``
 - ``run_sets``     the runs of one call, submit or map                      - ``active``: runs of this process
@@ -12,6 +13,7 @@ The main path, in the order in which a call takes it:
 - ``proposals``    facts, the pure rules' decision, the journal             - ``outside``
 - ``hooks``, ``crashes``, ``cancellation``, ``signals``, ``requests``       what may happen beside it
 - ``pauses``, ``holds``                                                     - and in between
+- ``waits``        why a task run has not started
 - ``progress``, ``previous``, ``loading``, ``stored_parameters``, ``reachable``
 - ``runner_import``, ``tracebacks``, ``main_guard``, ``run_logs``, ``failure_policy``, ``signalled_end``, ``forks``
 """

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
     from core_engine.engine.holds import Hold
     from core_engine.engine.previous import PreviousRuns
+    from core_engine.engine.resumption import Resumption
     from core_engine.engine.run_sets import RunSet, RunSetSummary
     from core_engine.engine.runners import RunnerSession
     from core_engine.flows import Flow
@@ -171,6 +172,7 @@ class ActiveFlowRun:
     under it, so that of two threads that end one run only the first does. ``_lock`` guards the registers below.
     While it is paused ``hold`` says that the process stays, and ``refused_start`` whether a run was refused to start;
     both change under ``decisions``. ``pauses`` counts those of this attempt. ``goes_on``: another process began it.
+    ``resumption`` is there if it can be resumed, or is.
     """
 
     def __init__(
@@ -194,6 +196,7 @@ class ActiveFlowRun:
         self.subflow_states: list[State] = []
         self.summaries: list[RunSetSummary] = []
         self.previous: PreviousRuns | None = None
+        self.resumption: Resumption | None = None
         self.session: RunnerSession | None = None
         self.deadline: float | None = None
         self.fatal: BaseException | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from core_engine import clock
 from core_engine.concurrency.loops import engine_loop
-from core_engine.concurrency.waiting import step
+from core_engine.concurrency.waiting import run_blocking, step
 from core_engine.engine.calls import CallBlock
 from core_engine.engine.crashes import crashed_task_state, ended_by
 from core_engine.engine.holds import until_due
@@ -119,7 +119,13 @@ def end_unsent(run_set: RunSet, indices: Sequence[int], error: BaseException) ->
 
 
 async def submit(run_set: RunSet, indices: Sequence[int], size: int) -> None:
-    """Hands runs to the run set's runner, which may start them at once."""
+    """Hands runs whose inputs are final to the run set's runner, which may start them at once."""
+    resumption = run_set.flow_run.resumption
+    if resumption is not None:
+        indices = await run_blocking(resumption.admit, run_set, indices)
+        size = len(indices)
+        if not indices:
+            return
     if run_set.gate is not None:
         await run_set.gate.submit(indices)
         return

@@ -20,6 +20,7 @@ from core_engine.engine.cancellation import FlowRunCancelled, raise_stopping
 from core_engine.engine.crashes import report_flow_run_crashes
 from core_engine.engine.flow_functions import FlowTimedOut, call_flow_function
 from core_engine.engine.hooks import run_flow_hooks
+from core_engine.engine.loading import entrypoint_of
 from core_engine.engine.outcomes import (
     cancelled_state,
     flow_outcome,
@@ -31,7 +32,7 @@ from core_engine.engine.previous import PreviousRuns
 from core_engine.engine.proposals import propose_flow_state
 from core_engine.engine.reachable import check_api_reachable
 from core_engine.engine.requests import watch_requests
-from core_engine.engine.run_logs import end_level, logger_of_flow_run
+from core_engine.engine.run_logs import call_text, end_level, log_rename, logger_of_flow_run
 from core_engine.engine.run_names import make_run_name
 from core_engine.engine.runners import RunnerSession
 from core_engine.engine.stored_parameters import stored_parameters
@@ -136,8 +137,13 @@ def new_flow_run(
         parent_task_run_id=parent_task_run_id,
         task_runner=getattr(flow.task_runner, "name", type(flow.task_runner).__name__),
         owner=client.owner,
+        entrypoint=entrypoint_of(flow),
     )
     run = ActiveFlowRun(flow, record, client, parent)
+    if get_current_settings().resumable:
+        from core_engine.engine.resumption import Resumption
+
+        run.resumption = Resumption()
     record_flow_state(run.progress, State(PENDING))
     run.record = run.progress.to_record(record)
     client.journal.append(FlowRunCreated(run.record))
@@ -305,6 +311,8 @@ async def orchestrate_flow_run(
             await run_flow_hooks(run, state)
         elif state._type not in (RUNNING, PAUSED, CANCELLING):
             state = await propose_flow_state(run, State(RUNNING))
+        if run.resumption is not None:
+            run.resumption = run.resumption.for_retry()
     if run.cancelling or (state._type is CANCELLING and state is not outcome):
         return await _end_as_cancelled(run)
     return state
@@ -335,7 +343,8 @@ async def _execute(
     try:
         with context, _captured_prints(context):
             _name_once(flow, run, parameters, context)
-            logger.debug("Executing flow %r for flow run %r...", flow.name, run.record.name)
+            shown = call_text(flow.name, parameters) if get_current_settings().debug_mode else f"flow '{flow.name}'"
+            logger.debug("Executing %s for flow run '%s'...", shown, run.record.name)
             try:
                 value = await call_flow_function(flow, run, parameters, user_thread)
             except (Exception, Abort, Pause, FlowRunCancelled):
@@ -369,7 +378,9 @@ def _name_once(flow: Flow[..., Any], run: ActiveFlowRun, parameters: dict[str, A
     """Names the run from the flow's template, in its first attempt."""
     if flow.flow_run_name is None or run.named:
         return
+    before = run.record.name
     run.record.name = make_run_name(flow.flow_run_name, "flow_run_name", parameters)
+    log_rename(logger_of_flow_run(run), "flow run", before, run.record.name)
     run.named = True
     assert context.flow_run is not None
     context.flow_run.name = run.record.name

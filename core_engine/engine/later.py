@@ -16,7 +16,7 @@ from core_engine.context import tags
 from core_engine.engine.active import ActiveFlowRun
 from core_engine.engine.flow_calls import UserThread
 from core_engine.engine.flow_runs import begin_with_valid_parameters
-from core_engine.engine.loading import load_flow_from_entrypoint
+from core_engine.engine.loading import entrypoint_of, load_flow_from_entrypoint
 from core_engine.engine.outside import _UNKNOWN_FLOW
 from core_engine.engine.proposals import propose_flow_state
 from core_engine.engine.reachable import check_api_reachable
@@ -166,6 +166,7 @@ def _filled(record: FlowRun, flow: Flow[..., Any], parameters: dict[str, Any]) -
             flow.retry_delay_seconds if record.retry_delay_seconds is None else record.retry_delay_seconds
         ),
         task_runner=getattr(flow.task_runner, "name", type(flow.task_runner).__name__),
+        entrypoint=record.entrypoint or entrypoint_of(flow),
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core_engine.context import ObjectRegistry
 from core_engine.exceptions import MissingFlowError, UnspecifiedFlowError
-from core_engine.utilities.importing import load_script_as_module
+from core_engine.utilities.importing import is_main_module, is_script_module, load_script_as_module
 
 if TYPE_CHECKING:
     from core_engine.flows import Flow
@@ -55,6 +56,33 @@ def load_flow_from_script(path: str | Path, flow_name: str | None = None) -> Flo
     if len(flows) > 1:
         raise UnspecifiedFlowError(f"The script {str(path)!r} defines several flows ({listed}). Name one of them.")
     return next(iter(flows.values()))
+
+
+def entrypoint_of(flow: Flow[..., Any]) -> str | None:
+    """Returns by which entrypoint another process finds a flow, None where it is in no module: inside a function, say.
+
+    A flow in the script that was started is found by the script's path.
+    """
+    fn = getattr(flow.fn, "__func__", flow.fn)
+    module = sys.modules.get(getattr(fn, "__module__", None) or "")
+    name = getattr(fn, "__qualname__", "")
+    if module is None or "<locals>" in name:
+        return None
+    if not _is_made_of(getattr(module, name, None), fn):
+        name = next((known for known, value in list(vars(module).items()) if _is_made_of(value, fn)), "")
+        if not name:
+            return None
+    if not is_script_module(module.__name__) and not is_main_module(module.__name__):
+        return f"{module.__name__}:{name}"
+    spec = getattr(module, "__spec__", None)
+    if spec is not None and is_main_module(module.__name__):
+        return f"{spec.name}:{name}"
+    file = getattr(module, "__file__", None)
+    return None if file is None else f"{Path(file).absolute()}:{name}"
+
+
+def _is_made_of(value: object, fn: object) -> bool:
+    return _is_flow(value) and getattr(value, "fn", None) is fn
 
 
 def _is_flow(value: object) -> bool:

@@ -10,7 +10,7 @@ from uuid import UUID
 from core_engine import ids
 from core_engine.engine.active import ActiveFlowRun, ActiveTaskRun
 from core_engine.schemas.records import TaskRun, TaskRunGroup
-from core_engine.schemas.states import COMPLETED, FINAL_TYPES
+from core_engine.schemas.states import COMPLETED, FINAL_TYPES, PENDING, State
 
 if TYPE_CHECKING:
     from core_engine.backend.store import Store
@@ -91,9 +91,24 @@ class PreviousRuns:
             if record is None or record.state is None or record.state._type is not COMPLETED:
                 continue
             if getattr(type(record.state._data), "stored", False):
-                record.state._group = group
-                record.state._index = position
-                run_set.settle(index, record.state)
+                self.settle(run_set, index, record)
+
+    def reopen(self, flow_run: ActiveFlowRun, group: TaskRunGroup, index: int) -> None:
+        """Takes a completed run back to Pending, whose stored result does not count any more."""
+        from core_engine.engine.proposals import decide_task
+
+        record = self.find(group, index)
+        if record is None or record.state is None or record.state._type is not COMPLETED:
+            return
+        run = self.activate(flow_run, group, index)
+        decide_task(run, State(PENDING, message="The task run is executed again."), force=True)
+        record.state, record.execution, record.run_count, record.end_time = run.state, run.execution, 0, None
+
+    def settle(self, run_set: RunSet, index: int, record: TaskRun) -> bool:
+        """Gives a run the final state that it has had before; returns whether it had none yet in this attempt."""
+        assert record.state is not None
+        record.state._group, record.state._index = run_set.summary.origin(index)
+        return run_set.settle(index, record.state)
 
 
 def _rest_of(group: TaskRunGroup, first: int) -> TaskRunGroup:

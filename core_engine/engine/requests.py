@@ -89,12 +89,18 @@ class _Watch:
         # A run may have been asked to cancel before it was added here.
         self._version, self._looked_for = version, set(runs)
         for request in store.read_requests(list(runs)):
-            run = runs.get(request.run_id)
             try:
+                if request.kind == "why":
+                    # Whoever asked takes it out of the inbox, with its answer.
+                    _answer_why(request, runs.get(request.flow_run_id))
+                    continue
+                run = runs.get(request.run_id)
                 if run is not None:
                     _fulfil(request, run)
-            finally:
+            except Exception:
                 store.finish_request(request.id)
+                raise
+            store.finish_request(request.id)
 
 
 def _fulfil(request: Request, run: ActiveFlowRun) -> None:
@@ -111,6 +117,13 @@ def _fulfil(request: Request, run: ActiveFlowRun) -> None:
         from core_engine.engine.pauses import resume_on_request
 
         resume_on_request(run)
+
+
+def _answer_why(request: Request, run: ActiveFlowRun | None) -> None:
+    from core_engine.engine.waits import why_it_waits
+
+    if run is not None:
+        run.client.store.answer_request(request.id, why_it_waits(run, request.run_id))
 
 
 def _warn_of_file_that_stays(error: CoreEngineError) -> None:

@@ -34,9 +34,24 @@ class SlotGate:
         self._lock = threading.Lock()
         self._looking = False
 
+    @property
+    def tags(self) -> frozenset[str]:
+        """The tags that have a limit."""
+        return self._tags
+
+    def ahead_of(self, index: int) -> int | None:
+        """Returns how many runs wait before one for slots, None if it does not wait here. Any thread."""
+        with self._lock:
+            for place, waiting in enumerate(self._waiting):
+                if waiting == index:
+                    return place
+        return None
+
     async def submit(self, indices: Sequence[int]) -> None:
         """Takes runs; each goes to the runner when it holds its slots. Waits for that if the runner is sequential."""
         if self._run_set.waits_in_place:
+            with self._lock:
+                self._waiting.extend(indices)
             for index in indices:
                 await self._submit_in_place(index)
             return
@@ -47,8 +62,12 @@ class SlotGate:
             engine_loop().submit(self._let_through)
 
     async def _submit_in_place(self, index: int) -> None:
-        while not await self._try(index):
-            await self._run_set.flow_run.client.slots_released().arrive(LOOK_AGAIN_SECONDS)
+        try:
+            while not await self._try(index):
+                await self._run_set.flow_run.client.slots_released().arrive(LOOK_AGAIN_SECONDS)
+        finally:
+            with self._lock:
+                self._waiting.remove(index)
 
     async def _let_through(self) -> None:
         """Tries the waiting runs in turn until none waits. On the engine loop."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,11 +13,23 @@ from core_engine.utilities.secret_names import SECRET_MASK, is_secret_name
 
 _PLAIN = (str, int, float, bool, type(None))
 LONGEST_TEXT = 100_000
+_PLACEHOLDER = re.compile(r"<\w+>")
 
 
 def stored_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what stands in the record for each parameter."""
     return {name: SECRET_MASK if is_secret_name(name) else _stored(name, value) for name, value in parameters.items()}
+
+
+def cannot_be_restored(name: str, stored: Any) -> bool:
+    """Returns whether what stands in the record is not the parameter's value: a mask, or a placeholder."""
+    if is_secret_name(name):
+        return True
+    if isinstance(stored, str):
+        return stored == SECRET_MASK or _PLACEHOLDER.fullmatch(stored) is not None
+    if isinstance(stored, dict):
+        return any(cannot_be_restored(str(key), value) for key, value in stored.items())
+    return isinstance(stored, list) and any(cannot_be_restored("", member) for member in stored)
 
 
 def _stored(name: str, value: Any) -> Any:

@@ -46,16 +46,18 @@ async def create_and_begin_subflow_run(
     assert parent is not None
     await until_it_may_start(parent)
     inputs = inputs_by_parameter(parameters, wait_for)
-    parameters = await resolve_inputs(parameters)
+    given, parameters = parameters, await resolve_inputs(parameters)
     stand_in = _stand_in(flow, parent, inputs)
-    reused = await _reusable(parent, stand_in)
+    reused = await _reusable(parent, stand_in) if await _may_be_reused(flow, parent, stand_in, given) else None
     if reused is not None:
         parent.subflow_states.append(reused)
         return await returned(reused, return_type, flow)
-    run = new_flow_run(flow, parameters, client, parent, stand_in.id)
-    run.stand_in = stand_in
-    client.journal.append(TaskRunUpdated(stand_in.group, stand_in.index, {"child_flow_run_id": run.id}))
-    get_run_logger().info("Created subflow run '%s' for flow '%s'", run.record.name, flow.name)
+    run = await _resumed(flow, parameters, client, parent, stand_in)
+    if run is None:
+        run = new_flow_run(flow, parameters, client, parent, stand_in.id)
+        run.stand_in = stand_in
+        client.journal.append(TaskRunUpdated(stand_in.group, stand_in.index, {"child_flow_run_id": run.id}))
+        get_run_logger().info("Created subflow run '%s' for flow '%s'", run.record.name, flow.name)
     try:
         async with report_flow_run_crashes(run, client, flow):
             state = await _begin(flow, run, parameters, wait_for, client, user_thread)
@@ -105,6 +107,45 @@ def _stand_in(flow: Flow[..., Any], parent: ActiveFlowRun, inputs: dict[str, Any
             return parent.previous.activate(parent, *origins[0])
     parent.client.journal.append(TaskRunsCreated(group))
     return ActiveTaskRun(parent, group, 0, group.first_state(0))
+
+
+async def _may_be_reused(
+    flow: Flow[..., Any], parent: ActiveFlowRun, stand_in: ActiveTaskRun, parameters: dict[str, Any]
+) -> bool:
+    """Returns whether a child of the parent's earlier attempt may stand for this call: in a resumed flow run, whether
+    it was made of the same."""
+    resumption = parent.resumption
+    if resumption is None:
+        return True
+    is_known = await run_blocking(resumption.admit_subflow, flow.fn, parameters, stand_in, parent.previous)
+    return is_known or not resumption.reuses
+
+
+async def _resumed(
+    flow: Flow[..., Any],
+    parameters: dict[str, Any],
+    client: EmbeddedClient,
+    parent: ActiveFlowRun,
+    stand_in: ActiveTaskRun,
+) -> ActiveFlowRun | None:
+    """Returns the run of a child that ended before its resumed parent did, to go on; None if there is none."""
+    from core_engine.engine.resuming import record_for
+
+    resumption = parent.resumption
+    before = None if parent.previous is None else parent.previous.find(stand_in.group, stand_in.index)
+    if resumption is None or not resumption.reuses or before is None or before.child_flow_run_id is None:
+        return None
+    store = client.store
+    record = await run_blocking(store.read_flow_run, before.child_flow_run_id)
+    if record is None or record.state is None or not record.state.is_final():
+        return None
+    run = ActiveFlowRun(flow, record_for(flow, record, parameters, client), client, parent)
+    run.stand_in = stand_in
+    run.goes_on = run.named = record.start_time is not None
+    run.resumption = resumption.for_child(await run_blocking(store.read_input_digests, record.id))
+    await propose_flow_state(run, State(PENDING, message="The flow run is resumed."), force=True)
+    get_run_logger().info("Resuming subflow run '%s' of flow '%s'", record.name, flow.name)
+    return run
 
 
 async def _reusable(parent: ActiveFlowRun, stand_in: ActiveTaskRun) -> State | None:

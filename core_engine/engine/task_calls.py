@@ -177,7 +177,8 @@ async def create_task_run_then_submit(
     """Sends a run set to a task runner; None: the flow's. A run that is final already (a re-run) keeps its state."""
     with ended_unless_sent(run_set):
         previous = run_set.flow_run.previous
-        if previous is not None:
+        resumption = run_set.flow_run.resumption
+        if previous is not None and not (resumption is not None and resumption.reuses):
             previous.settle_completed(run_set)
         session = run_set.flow_run.session
         assert session is not None

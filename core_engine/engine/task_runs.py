@@ -19,7 +19,15 @@ from core_engine.engine.crashes import report_task_run_crashes
 from core_engine.engine.hooks import run_task_hooks
 from core_engine.engine.inputs import resolve_inputs
 from core_engine.engine.proposals import propose_task_state
-from core_engine.engine.run_logs import log_end, log_not_ready, log_retry, logger_of_task_run
+from core_engine.engine.run_logs import (
+    log_end,
+    log_not_ready,
+    log_rename,
+    log_retry,
+    log_start,
+    logger_of_task_run,
+    tells_details,
+)
 from core_engine.engine.run_names import make_run_name
 from core_engine.engine.timeouts import TimedCall, TimedOut, call_in_time
 from core_engine.engine.tracebacks import without_engine
@@ -215,10 +223,14 @@ async def _execute(
     token = TaskRunContext._variable.set(context)
     try:
         if task.task_run_name is not None and run.name is None:
+            before = run.run_name
             run.name = make_run_name(task.task_run_name, "task_run_name", parameters)
+            log_rename(logger_of_task_run(run), "task run", before, run.name)
             if run.run_set is not None:
                 run.run_set.names[run.position] = run.name
             run.flow_run.client.rename_task_run(run)
+        if tells_details():
+            log_start(run, task.name, parameters)
         args, kwargs = task.signature.arguments(parameters)
         if log_prints:
             from core_engine.logging.prints import patch_print

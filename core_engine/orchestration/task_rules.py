@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import UUID
 
 from core_engine.exceptions import ObjectNotFound
 from core_engine.orchestration.common_rules import (
@@ -41,6 +42,7 @@ from core_engine.schemas.states import (
     RUNNING,
     SCHEDULED,
     State,
+    StateDetails,
     StateType,
 )
 
@@ -58,7 +60,16 @@ def use_cached_state(decision: Decision, progress: TaskRunProgress, facts: TaskF
     refresh = policy.refresh_cache if details.refresh_cache is None else details.refresh_cache
     if details.cache_key is None or refresh or _is_expired(cached, facts.now):
         return
-    decision.reject(copy_of(cached, facts.now, name=CACHED), "A result is stored for the run's cache key.")
+    given = copy_of(cached, facts.now, name=CACHED)
+    given._details = replace(given._details or StateDetails(cache_key=details.cache_key), cached_from=_run_of(cached))
+    decision.reject(given, "A result is stored for the run's cache key.")
+
+
+def _run_of(recorded: State) -> UUID | None:
+    """The task run that a state belongs to; ``state_details`` would fill it in, and nothing here changes a state."""
+    if recorded._details is not None and recorded._details.task_run_id is not None:
+        return recorded._details.task_run_id
+    return None if recorded._group is None else recorded._group.run_id(recorded._index)
 
 
 def _is_expired(cached: State, now: float) -> bool:

@@ -98,8 +98,7 @@ class Arrivals:
         shipment = self._on_the_way.get(message.block)
         claims = any(record[0] == reports.CLAIM for record in message.records)
         if shipment is None:
-            if claims:
-                self._commands.answer_claim(message, REFUSED)
+            self._refuse_unwanted(message, claims)
             return
         if shipment.attempt is None:
             shipment.attempt = message.attempt
@@ -125,6 +124,13 @@ class Arrivals:
         if error is None:
             error = CoreEngineError("Reports of the worker were lost on their way.")
         shipment.queue.context.run(self._losses.lose, shipment, error)
+
+    def _refuse_unwanted(self, message: Message, claims: bool) -> None:
+        """A call goes on whose runs have all ended here: it was revoked, or counted as lost, and its worker lives."""
+        if claims:
+            self._commands.answer_claim(message, REFUSED)
+        elif message.number >= 0 and not message.is_last:
+            self._commands.stop_call(message)
 
     def _refuse(self, shipment: Shipment, message: Message, claims: bool) -> None:
         """A cluster called a block again by itself, so the first worker is lost; starts are counted here (D22)."""
@@ -159,10 +165,18 @@ class Arrivals:
         if run is None:
             if change.type == RUNNING.value:
                 self._commands.interrupt(shipment, position, TaskRunCancelled)
+                self._revoke_ended(run_set)
         elif run.state._type is RUNNING:
             run_set.executing[position] = RemoteExecution(self._commands, shipment, position)
         else:
             run_set.executing.pop(position, None)
+
+    def _revoke_ended(self, run_set: RunSet) -> None:
+        """Takes blocks back that have not started, and whose runs have all ended meanwhile: they were cancelled."""
+        for shipment in list(self._on_the_way.values()):
+            has_not_started = shipment.run_set is run_set and shipment.attempt is None
+            if has_not_started and all(run_set.states[position] is not None for position in shipment.calls):
+                self._road.revoke(shipment.name)
 
     def _call_ended(self, shipment: Shipment, record: Record) -> None:
         position = record[1]

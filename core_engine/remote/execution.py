@@ -64,9 +64,10 @@ class BlockExecution(Beating):
         block = self._block
         claim = self._ask((CLAIM,)) if block.must_claim else None
         try:
-            definition: Definition = load_common(common[0], Definition, ())
-            shared: Shared = load_common(common[1], Shared, values)
-            rows = load(block.rows, values)
+            by_key = dict(zip(block.value_keys, values, strict=True))
+            definition: Definition = load_common(common[0], Definition, {})
+            shared: Shared = load_common(common[1], Shared, by_key)
+            rows = load(block.rows, by_key)
         except BaseException as error:  # user code runs while it is unpickled, and may raise anything
             self._unreadable(error)
             return

@@ -57,14 +57,15 @@ class Losses:
             return
         self._shared.forget(shipment.queue)
         started = _started(shipment, calls)
-        worker = shipment.worker or error.worker or "unknown"
+        worker = shipment.worker or error.worker
+        what = f"Worker {worker} was lost." if worker else "The run was lost."
         again = []
         for call in calls:
             run_set.executing.pop(call.index, None)
             if self._may_go_again(shipment.queue, call.index, call.index in started):
                 again.append(call.index)
             else:
-                crash(run_set, call, CoreEngineError(f"Worker {worker} was lost. {error}"))
+                crash(run_set, call, CoreEngineError(f"{what} {error}"))
         shipment.queue.add_again(again)
         self._queues.wake(shipment.queue)
 

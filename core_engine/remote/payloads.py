@@ -60,6 +60,7 @@ class Payload(NamedTuple):
 
     ``flow_run`` is the id and name of the flow run, and the name of its flow; ``attempt`` is the flow run's.
     ``must_claim``: nothing of it is executed before the flow's process has said that this is its first start.
+    ``value_keys`` are the keys of the large values that come with the block, in their order.
     """
 
     session: str
@@ -72,6 +73,7 @@ class Payload(NamedTuple):
     groups: Sequence[dict[str, Any]]
     items: Sequence[Item]
     rows: bytes
+    value_keys: Sequence[str]
 
 
 def this_process() -> str:

@@ -136,17 +136,20 @@ class Sender:
         values: list[ClusterResult[Any]],
     ) -> None:
         number = next(self._numbers)
-        payload = pickle.dumps(tuple(self._payload(queue, calls, number, rows)), protocol=5)
+        keys = list(dict.fromkeys(value.key for value in (*queue.values, *values)))
+        payload = pickle.dumps(tuple(self._payload(queue, calls, number, rows, keys)), protocol=5)
         name = f"{queue.run_set.task.name}-{uuid.uuid4().hex}"
         shipment = self._on_the_way[number] = Shipment(number, name, queue, calls)
-        references = [self._road.reference(value.key) for value in (*queue.values, *values)]
+        references = [self._road.reference(key) for key in keys]
         block = Block(name, payload, common, references, len(calls), queue.depth, queue.annotations)
         try:
             self._road.send(block, lambda content, error: self._done(shipment, content, error))
         except Exception as error:
             self._done(shipment, None, error)
 
-    def _payload(self, queue: RunSetQueue, calls: list[TaskCall], number: int, rows: bytes) -> Payload:
+    def _payload(
+        self, queue: RunSetQueue, calls: list[TaskCall], number: int, rows: bytes, value_keys: list[str]
+    ) -> Payload:
         run_set = queue.run_set
         groups, items = _items(queue, calls)
         record = run_set.flow_run.record
@@ -161,6 +164,7 @@ class Sender:
             groups,
             items,
             rows,
+            value_keys,
         )
 
     def _must_claim(self, queue: RunSetQueue, calls: list[TaskCall]) -> bool:

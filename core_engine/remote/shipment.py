@@ -63,7 +63,7 @@ class UnseenValue(CoreEngineError):
 
 
 class _OnCluster:
-    """A value that a worker keeps; stands in the pickle as the number of a reference."""
+    """A value that a worker keeps; stands in the pickle as its key."""
 
     def __init__(self, result: ClusterResult[Any]) -> None:
         self.result = result
@@ -107,7 +107,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if type(obj) is not _OnCluster:
             return None
         self.kept.append(obj.result)
-        return len(self.kept) - 1
+        return obj.result.key
 
     def reducer_override(self, obj: Any) -> Any:
         from core_engine.tasks import Task

@@ -1,7 +1,7 @@
 """Whether, where and how results are kept: options of flow and task, the flow around them, and settings.
 
 persistence     explicit option; else a feature that needs it (retries of the flow, a cache key, nothing held in
-                memory); else the setting RESULTS_PERSIST_BY_DEFAULT. What the parent has is not inherited.
+                memory); else the settings RESULTS_PERSIST_BY_DEFAULT and RESUMABLE. The parent's is not inherited.
 serializer      own option; else that of the flow around; else the setting RESULTS_DEFAULT_SERIALIZER
 storage         own option; else that of the flow around; else the directory LOCAL_STORAGE_PATH
 held in memory  own option only
@@ -118,7 +118,7 @@ def default_factory(settings: Settings | None = None, **fields: Any) -> ResultFa
         )
     persist, keep = fields.get("persist_result"), fields.get("cache_result_in_memory")
     return _made(
-        settings.results_persist_by_default if persist is None else persist,
+        _persists_by_default(settings) if persist is None else persist,
         True if keep is None else keep,
         _serializer(fields.get("serializer"), None, settings),
         _storage(fields.get("storage"), None, settings),
@@ -135,7 +135,7 @@ def _factory(
 ) -> ResultFactory:
     persist = options.persist_result
     if persist is None:
-        persist = needed or settings.results_persist_by_default
+        persist = needed or _persists_by_default(settings)
     return _made(
         persist,
         options.cache_result_in_memory,
@@ -143,6 +143,10 @@ def _factory(
         _storage(options.result_storage, around, settings),
         make_key,
     )
+
+
+def _persists_by_default(settings: Settings) -> bool:
+    return settings.results_persist_by_default or settings.resumable
 
 
 def _made(

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from core_engine.concurrency.waiting import step
 from core_engine.context import FlowRunContext, TaskRunContext
 from core_engine.runtime.mocks import lookup
 from core_engine.schemas.records import FlowRun
+
+if TYPE_CHECKING:
+    from core_engine.engine.active import ActiveFlowRun
 
 ID_VARIABLE = "CORE_ENGINE__FLOW_RUN_ID"
 
@@ -29,8 +32,22 @@ def _record() -> FlowRun | None:
     context = FlowRunContext.get()
     if context is not None and context.flow_run is not None:
         return context.flow_run if context.run is None else context.run.snapshot()
-    id = _id_from_elsewhere()
-    return None if id is None else _read(UUID(id))
+    if _run_of_worker() is not None:
+        raise RuntimeError(
+            "On a worker in another process only id, name, flow_name and run_count of the flow run are known. "
+            "Pass what the task needs of it as a parameter."
+        )
+    id = _id()
+    return None if id is None else _read(_as_id(id))
+
+
+def _run_of_worker() -> ActiveFlowRun | None:
+    """Returns what stands for the flow run where a task executes without it: on a worker in another process."""
+    if FlowRunContext.get() is not None:
+        return None
+    task_context = TaskRunContext.get()
+    active = None if task_context is None else task_context.active
+    return None if active is None else active.flow_run
 
 
 def _read(id: UUID) -> FlowRun:
@@ -39,18 +56,21 @@ def _read(id: UUID) -> FlowRun:
     return step(get_client().read_flow_run(id))
 
 
-def _id_from_elsewhere() -> str | None:
-    task_context = TaskRunContext.get()
-    if task_context is not None:
-        return str(task_context.task_run.flow_run_id)
-    return os.environ.get(ID_VARIABLE)
+def _as_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ValueError(f"The environment variable {ID_VARIABLE} must hold a flow run's id, not {text!r}.") from None
 
 
 def _id() -> str | None:
     context = FlowRunContext.get()
     if context is not None and context.flow_run is not None:
         return str(context.flow_run.id)
-    return _id_from_elsewhere()
+    task_context = TaskRunContext.get()
+    if task_context is not None:
+        return str(task_context.task_run.flow_run_id)
+    return os.environ.get(ID_VARIABLE)
 
 
 def _of_record(name: str, otherwise: Any) -> Any:
@@ -59,6 +79,25 @@ def _of_record(name: str, otherwise: Any) -> Any:
         return otherwise() if record is None else getattr(record, name)
 
     return read
+
+
+def _of_worker_or_record(name: str, otherwise: Any) -> Any:
+    """The same for what travels to workers, where it must not be read from a database."""
+    of_record = _of_record(name, otherwise)
+
+    def read() -> Any:
+        run = _run_of_worker()
+        return of_record() if run is None else getattr(run.record, name)
+
+    return read
+
+
+def _run_count() -> int:
+    run = _run_of_worker()
+    if run is not None:
+        return run.progress.run_count
+    record = _record()
+    return 0 if record is None else record.run_count
 
 
 def _tags() -> list[str]:
@@ -95,10 +134,10 @@ _FIELDS = {
     "id": _id,
     "tags": _tags,
     "scheduled_start_time": _of_record("expected_start_time", lambda: datetime.now(UTC)),
-    "name": _of_record("name", lambda: None),
-    "flow_name": _of_record("flow_name", lambda: None),
+    "name": _of_worker_or_record("name", lambda: None),
+    "flow_name": _of_worker_or_record("flow_name", lambda: None),
     "parameters": _parameters,
     "parent_flow_run_id": _parent_flow_run_id,
     "parent_deployment_id": _parent_deployment_id,
-    "run_count": _of_record("run_count", lambda: 0),
+    "run_count": _run_count,
 }

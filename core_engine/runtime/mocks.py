@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 PREFIX = "CORE_ENGINE__RUNTIME__"
 
+
+def _as_bool(text: str) -> bool:
+    word = text.strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off"):
+        return False
+    raise ValueError(f"{text!r} is neither true nor false")
+
+
+def _as_datetime(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
 _CASTS: dict[type, Callable[[str], Any]] = {
-    bool: lambda text: text.strip().lower() in ("1", "true", "yes", "on"),
+    bool: _as_bool,
     int: int,
     float: float,
     str: str,
     type(None): str,
-    datetime: datetime.fromisoformat,
+    datetime: _as_datetime,
 }
 
 
@@ -28,14 +43,20 @@ def cast_like(text: str, real: Any, name: str) -> Any:
     """Returns the text as a value of the real value's type.
 
     Raises:
-        ValueError: The real value is a list or mapping, which cannot be given this way.
+        ValueError: The real value is a list or mapping, which cannot be given this way, or the text is no such value.
     """
     cast = _CASTS.get(type(real))
     if cast is None:
         raise ValueError(
             f"The runtime attribute {name!r} is a {type(real).__name__}, which no environment variable can mock."
         )
-    return cast(text)
+    try:
+        return cast(text)
+    except ValueError as error:
+        raise ValueError(
+            f"The environment gives {text!r} for the runtime attribute {name!r}, which is a {type(real).__name__}: "
+            f"{error}."
+        ) from None
 
 
 def lookup(module: str, name: str, fields: dict[str, Callable[[], Any]]) -> Any:

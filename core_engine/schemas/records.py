@@ -183,6 +183,7 @@ class FlowRun:
 
     ``parameters`` are as stored: JSON, with a ``<TypeName>`` placeholder for what JSON cannot say. ``owner`` names the
     lease of the process that runs it, None when no process does. ``execution`` counts how often a final state was left.
+    ``entrypoint`` is where another process finds the flow, None where none can: in a function, for example.
     """
 
     id: UUID
@@ -205,6 +206,7 @@ class FlowRun:
     deployment_id: UUID | None = None
     task_runner: str | None = None
     owner: str | None = None
+    entrypoint: str | None = None
     execution: int = 1
     pause_keys: set[str] = field(default_factory=set)
     resuming: bool = False

@@ -53,6 +53,7 @@ class StateDetails:
     child_flow_run_id: UUID | None = None
     scheduled_time: datetime | None = None
     cache_key: str | None = None
+    cached_from: UUID | None = None
     cache_expiration: datetime | None = None
     refresh_cache: bool | None = None
     untrackable_result: bool = False
@@ -78,7 +79,7 @@ class StateDetails:
     def from_dict(cls, values: dict[str, Any]) -> StateDetails:
         """Reads what ``to_dict`` wrote."""
         read = dict(values)
-        for name in ("flow_run_id", "task_run_id", "child_flow_run_id"):
+        for name in ("flow_run_id", "task_run_id", "child_flow_run_id", "cached_from"):
             if name in read:
                 read[name] = UUID(read[name])
         for name in ("scheduled_time", "cache_expiration", "pause_timeout"):

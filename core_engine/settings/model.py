@@ -118,6 +118,10 @@ class Settings(BaseSettings):
     results_persist_by_default: bool = Field(
         default=False, description="Whether the results of runs that do not say so are written to storage."
     )
+    resumable: bool = Field(
+        default=False,
+        description="Whether results are stored, and what they were made of, so that a resume repeats no task run.",
+    )
     results_default_serializer: str = Field(
         default="pickle", min_length=1, description="The serializer of results for which none is chosen."
     )

@@ -25,6 +25,7 @@ _OTHER_VARIABLES = frozenset({PROFILE_VARIABLE})
 _OTHER_PREFIXES = tuple(
     ENVIRONMENT_PREFIX + part
     for part in (
+        "_",  # what tests mock of ``core_engine.runtime``, and the run that it is to read
         "LOGGING_FORMATTERS_",
         "LOGGING_FILTERS_",
         "LOGGING_HANDLERS_",

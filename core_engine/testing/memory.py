@@ -140,6 +140,14 @@ class MemoryStore(KeepsDeployments):
                     return group.read(index)
         return None
 
+    def read_input_digests(self, flow_run_id: UUID) -> dict[tuple[UUID, int], bytes]:
+        with self._reading() as tables:
+            return {
+                (group.made.run_id(index), execution): digest
+                for group in tables.groups_of(flow_run_id)
+                for (index, execution), digest in group.digests.items()
+            }
+
     def read_task_groups(self, flow_run_id: UUID) -> list[TaskRunGroup]:
         with self._reading() as tables:
             return [copy_of(group.made) for group in tables.groups_of(flow_run_id)]
@@ -315,6 +323,7 @@ class MemoryStore(KeepsDeployments):
                 request
                 for id, request in tables.requests.items()
                 if id > after
+                and id not in tables.answers
                 and (flow_run_ids is None or request.flow_run_id in flow_run_ids)
                 and (owner is None or tables.owner_of(request.flow_run_id) == owner)
             ]
@@ -322,10 +331,20 @@ class MemoryStore(KeepsDeployments):
     def finish_request(self, id: int) -> None:
         with self._changing() as tables:
             tables.requests.pop(id, None)
+            tables.answers.pop(id, None)
+
+    def answer_request(self, id: int, answer: dict[str, Any]) -> None:
+        with self._changing() as tables:
+            if id in tables.requests:
+                tables.answers[id] = json.loads(json.dumps(answer))
+
+    def read_answer(self, id: int) -> dict[str, Any] | None:
+        with self._reading() as tables:
+            return tables.answers.get(id)
 
     def is_request_open(self, id: int) -> bool:
         with self._reading() as tables:
-            return id in tables.requests
+            return id in tables.requests and id not in tables.answers
 
     def data_version(self) -> int:
         return self._tables.version

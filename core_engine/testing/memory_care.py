@@ -35,6 +35,7 @@ def reconcile(tables: Tables, now: float, is_free: Callable[[str], bool]) -> lis
         for id, request in tables.requests.items()
         if request.flow_run_id in tables.flows and not tables.flows[request.flow_run_id].is_final
     }
+    tables.answers = {id: answer for id, answer in tables.answers.items() if id in tables.requests}
     return [flow.id for flow in crashed]
 
 

@@ -141,6 +141,8 @@ class KeptGroup:
         """The first state of each run."""
         self.runs: dict[int, KeptRun] = {}
         self.extras: dict[int, dict[str, Any]] = {}
+        self.digests: dict[tuple[int, int], bytes] = {}
+        """What runs are made of, by index and execution."""
 
     def states(self, index: int) -> list[KeptState]:
         run = self.runs.get(index)
@@ -285,6 +287,7 @@ class Tables:
     slots: dict[tuple[str, UUID], str] = field(default_factory=dict)
     """Owners, by tag and task run."""
     requests: dict[int, Request] = field(default_factory=dict)
+    answers: dict[int, dict[str, Any]] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)
     """By name."""
     unreferenced: set[str] = field(default_factory=set)

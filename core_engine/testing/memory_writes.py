@@ -20,12 +20,14 @@ from core_engine.backend.entries import (
     FlowRunChanged,
     FlowRunCreated,
     FlowRunUpdated,
+    InputsDigested,
     TaskRunChanged,
     TaskRunUpdated,
 )
 from core_engine.backend.folding import Batch, fold
 from core_engine.backend.statements import storable
 from core_engine.backend.store import StoredLog
+from core_engine.backend.task_reads import split_digests
 from core_engine.exceptions import StoreError
 from core_engine.schemas.records import FlowRun, TaskRunGroup
 from core_engine.testing.memory_records import Change, KeptCached, KeptFlow, KeptGroup, KeptRun, KeptState, Tables
@@ -71,6 +73,8 @@ def apply(tables: Tables, entries: Sequence[Entry]) -> None:
             _change_task_run(tables, commit, change)
     for extra in batch.extras:
         _update_task_run(tables, extra)
+    for digested in batch.digests:
+        _keep_digests(tables, digested)
     # Of several for one key the last counts.
     for cached in {stored.key: stored for stored in batch.cached}.values():
         _store_cached(tables, cached)
@@ -179,6 +183,13 @@ def _update_task_run(tables: Tables, entry: TaskRunUpdated) -> None:
         if "task_inputs" in changes:
             changes["task_inputs"] = read_inputs(inputs_column(changes["task_inputs"]))
         group.extras.setdefault(entry.index, {}).update(changes)
+
+
+def _keep_digests(tables: Tables, entry: InputsDigested) -> None:
+    group = tables.groups.get(entry.group.prefix)
+    if group is not None:
+        for place, digest in enumerate(split_digests(entry.digests)):
+            group.digests[entry.first + place, entry.execution] = digest
 
 
 def _store_cached(tables: Tables, entry: CacheStored) -> None:

@@ -84,9 +84,25 @@ def is_script_module(name: str) -> bool:
     return name.startswith(SCRIPT_MODULE_PREFIX)
 
 
+def is_main_module(name: str) -> bool:
+    """Returns whether a module's name is that of the script that was started, here or, by multiprocessing, above."""
+    return name in ("__main__", "__mp_main__")
+
+
 def lasting_module_name(name: str) -> str:
-    """Returns a module's name as other processes know it too: that of a script without the number of its loading."""
-    return name.removeprefix(SCRIPT_MODULE_PREFIX).partition("_")[2] if is_script_module(name) else name
+    """Returns a module's name as other processes know it too.
+
+    That of a script is the file's, whether it was started itself or loaded by `load_script_as_module`.
+    """
+    if is_script_module(name):
+        return name.removeprefix(SCRIPT_MODULE_PREFIX).partition("_")[2]
+    if not is_main_module(name):
+        return name
+    main = sys.modules.get("__main__")
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None:
+        return str(spec.name)
+    return name if file is None else Path(file).stem
 
 
 def load_script_as_module(path: str | os.PathLike[str]) -> ModuleType:

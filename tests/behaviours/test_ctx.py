@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from core_engine import flow, tags, task
-from core_engine.context import FlowRunContext, TagsContext, TaskRunContext, get_run_context
-from core_engine.exceptions import MissingContextError
+from core_engine.context import FlowRunContext, ObjectRegistry, TagsContext, TaskRunContext, get_run_context
+from core_engine.exceptions import MissingContextError, ReservedArgumentError
 from core_engine.settings import SettingsContext, get_current_settings
 from core_engine.task_runners import BaseTaskRunner
 from tests.behaviours.helpers import as_id, setting
@@ -234,3 +234,72 @@ async def test_async_flows_run_with_the_settings_active_at_the_call():
     with setting(FLOW_DEFAULT_RETRIES=7):
         assert await parent() == (7, 7)
     assert await parent() == (0, 0)
+
+
+@pytest.mark.behaviour("CTX-14")
+def test_a_registry_records_the_flows_and_tasks_made_while_it_is_active():
+    @task
+    def before():
+        pass
+
+    with ObjectRegistry() as registry:
+
+        @task
+        def one():
+            pass
+
+        @flow
+        def two():
+            pass
+
+    @flow
+    def after():
+        pass
+
+    assert registry.tasks == [one]
+    assert registry.flows == [two]
+    assert ObjectRegistry.get() is None
+
+
+@pytest.mark.behaviour("CTX-14")
+def test_the_innermost_registry_records():
+    with ObjectRegistry() as outer, ObjectRegistry() as inner:
+
+        @flow
+        def made():
+            pass
+
+    assert (outer.flows, inner.flows) == ([], [made])
+
+
+@pytest.mark.behaviour("CTX-14")
+def test_a_registry_that_captures_failures_keeps_errors_of_making_flows_and_tasks():
+    def function(wait_for):
+        pass
+
+    with ObjectRegistry(capture_failures=True) as registry:
+        flow(function)
+        task(function)
+        task(retry_jitter_factor=-1)(function)
+
+    errors = [(type(error), fn) for error, fn in registry.failures]
+    assert errors[:2] == [(ReservedArgumentError, function), (ReservedArgumentError, function)]
+    assert len(errors) == 3
+    with pytest.raises(ReservedArgumentError), ObjectRegistry():
+        flow(function)
+
+
+@pytest.mark.behaviour("CTX-14")
+@pytest.mark.anyio
+async def test_a_registry_that_blocks_execution_makes_calls_of_flows_do_nothing():
+    called = []
+
+    @flow
+    def runs():
+        called.append(1)
+        return 1
+
+    with ObjectRegistry(block_code_execution=True):
+        assert runs() is None
+    assert called == []
+    assert runs() == 1

@@ -4,12 +4,19 @@ import inspect
 import logging
 import textwrap
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from core_engine import Flow, flow, get_run_logger, runtime, tags, task
+from core_engine import Flow, flow, get_client, get_run_logger, runtime, tags, task
+from core_engine.backend import open_backend
+from core_engine.concurrency.waiting import step
+from core_engine.engine import reachable
+from core_engine.exceptions import StoreUnavailable
 from core_engine.task_runners import BaseTaskRunner
 from runners.concurrent import ConcurrentTaskRunner
 from tests.behaviours.conftest import LogRecords
@@ -381,3 +388,71 @@ async def test_two_async_flows_run_at_the_same_time_in_one_loop():
     import asyncio
 
     assert await asyncio.gather(meets(0, 1), meets(1, 0)) == [0, 1]
+
+
+@pytest.fixture
+def questions(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Notes each time that it is asked whether the database can be used; put "fails" in to have it say no."""
+    store, asked = open_backend().store, []
+
+    def answer() -> int:
+        if "fails" in asked:
+            raise StoreUnavailable("The disk is gone.")
+        asked.append("asked")
+        return 1
+
+    monkeypatch.setattr(store, "data_version", answer)
+    reachable._reached.clear()
+    yield asked
+    reachable._reached.clear()
+
+
+@pytest.mark.behaviour("FLOW-CALL-10")
+def test_a_backend_that_cannot_be_used_is_an_error_that_says_what_and_where(questions: list[str]):
+    @flow
+    def never():
+        raise AssertionError("it must not run")
+
+    questions.append("fails")
+    with pytest.raises(RuntimeError) as caught:
+        never()
+
+    assert "Cannot create a flow run" in str(caught.value)
+    assert str(open_backend().store.path) in str(caught.value)
+    assert "The disk is gone." in str(caught.value)
+    assert read_flow_runs() == []
+
+
+@pytest.mark.behaviour("FLOW-CALL-10")
+def test_a_backend_that_was_reached_is_not_asked_again_for_ten_minutes(
+    questions: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    now = time.monotonic()
+    monkeypatch.setattr(reachable, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def check() -> None:
+        step(reachable.check_api_reachable(get_client(), "Cannot do it"))
+
+    check()
+    check()
+    now += 599
+    check()
+    assert questions == ["asked"]
+    now += 2
+    check()
+    assert questions == ["asked", "asked"]
+
+
+@pytest.mark.behaviour("FLOW-CALL-10")
+def test_a_backend_that_was_not_reached_is_asked_again_at_once(questions: list[str]):
+    def check() -> None:
+        step(reachable.check_api_reachable(get_client(), "Cannot do it"))
+
+    questions.append("fails")
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            check()
+    questions.remove("fails")
+    check()
+
+    assert questions == ["asked"]

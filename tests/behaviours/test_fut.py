@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from core_engine import State, TaskFuture, flow, quote, task
+from core_engine.exceptions import FailedRun
+from core_engine.futures import resolve_futures_to_data
+from core_engine.states import Failed
 from core_engine.task_runners import BaseTaskRunner
 from tests.behaviours.helpers import wait_until_set
 
@@ -261,3 +264,40 @@ def test_futures_resolve_to_states_in_a_returned_dataclass():
     assert isinstance(box, Box)
     assert isinstance(box.content, State)
     assert box.content.result() == "x"
+
+
+@pytest.mark.behaviour("FUT-8")
+def test_resolving_to_data_raises_for_a_failed_future_unless_told_otherwise():
+    error = ValueError("no")
+
+    @task
+    def fails():
+        raise error
+
+    @flow
+    def parent():
+        futures = {"good": give.submit(1), "bad": [fails.submit()]}
+        with pytest.raises(ValueError, match="no"):
+            resolve_futures_to_data(futures)
+        return resolve_futures_to_data(futures, raise_on_failure=False)
+
+    found = parent()
+
+    assert found["good"] == 1
+    assert found["bad"] == [error]
+
+
+@pytest.mark.behaviour("FUT-8")
+def test_resolving_to_data_raises_failed_run_where_a_failure_has_only_a_text():
+    @task
+    def says_that_it_failed():
+        return Failed(message="out of milk", data="out of milk")
+
+    @flow
+    def parent():
+        future = says_that_it_failed.submit()
+        with pytest.raises(FailedRun, match="out of milk"):
+            resolve_futures_to_data([future])
+        return resolve_futures_to_data(future, raise_on_failure=False)
+
+    assert parent() == "out of milk"

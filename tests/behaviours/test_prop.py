@@ -1,13 +1,14 @@
 """PROP: proposing states. D2 stands behind it: while a flow's process runs the flow, it alone proposes."""
 
 import datetime
+import sys
 from typing import Any
 
 import pytest
 
 from core_engine import flow, get_client, task
 from core_engine.context import get_run_context
-from core_engine.engine import propose_state
+from core_engine.engine import proposals, propose_state
 from core_engine.exceptions import Abort, Pause
 from core_engine.states import Completed, Crashed, Paused, Pending, Running, Scheduled
 from core_engine.testing import leaping_clock
@@ -182,3 +183,32 @@ def test_an_abort_in_a_flow_passes_to_the_caller_and_leaves_the_state_alone():
         aborts()
 
     assert read_flow_run(seen[0]).state_type not in ("CRASHED", "FAILED", "COMPLETED")
+
+
+@pytest.mark.behaviour("PROP-2")
+def test_any_number_of_waits_is_answered_one_after_the_other(monkeypatch: pytest.MonkeyPatch):
+    waits = sys.getrecursionlimit() * 2
+    real, asked = proposals.decide_task_run, []
+
+    def decide(progress, proposed, policy, facts, force=False):
+        decision = real(progress, proposed, policy, facts, force)
+        if proposed.is_running() and len(asked) < waits:
+            asked.append(1)
+            decision.wait(30, "All slots are taken.")
+        return decision
+
+    monkeypatch.setattr(proposals, "decide_task_run", decide)
+
+    @task
+    def work():
+        return "done"
+
+    @flow
+    def parent():
+        return work()
+
+    with leaping_clock() as clock:
+        assert parent() == "done"
+
+    assert len(asked) == waits
+    assert clock.waited == pytest.approx(waits * 30, rel=0.01)

@@ -114,6 +114,29 @@ def waiting(path: Path) -> str:
     return "done"
 
 
+@flow(task_runner=ConcurrentTaskRunner(max_workers=1))
+def queueing(path: Path) -> str:
+    """Has two task runs and one worker; ends when the file that it makes is removed."""
+    path.write_text("waiting")
+    first, second = wait_for_end_of.submit(path), wait_for_end_of.submit(path)
+    first.wait(), second.wait()
+    return "done"
+
+
+@task
+def check_that_it_is_there(path: Path) -> None:
+    if not path.exists():
+        raise FileNotFoundError(path)
+
+
+@flow
+def needs_a_file(path: Path, count: int) -> int:
+    """Fails after its map until the file is there."""
+    numbers = [future.result() for future in double.map(range(count))]
+    check_that_it_is_there(path)
+    return sum(numbers)
+
+
 @flow
 def waiting_for_approval() -> str:
     """Goes on when somebody resumes it."""

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_a_run_that_waits_in_a_pause_is_resumed_by_another_process(cli: Cli, sta
     assert "was resumed" in cli("resume", run["id"]).stdout
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 0, stderr
-    assert "not paused" in cli("resume", run["id"], code=1).stderr
+    assert "has completed" in cli("resume", run["id"], code=1).stderr
 
 
 @pytest.mark.behaviour("D2")
@@ -111,10 +112,9 @@ def test_a_run_is_paused_and_resumed_by_another_process(
 
 def test_the_run_of_a_process_that_was_killed_in_a_pause_is_shown_as_crashed(cli: Cli, start: Start) -> None:
     process = start("run", f"{FLOWS}:waiting_for_approval", "--quiet")
-    run = until(lambda: next((run for run in cli.json("runs") if run["state"]["name"] == "Paused"), None))
+    until(lambda: next((run for run in cli.json("runs") if run["state"]["name"] == "Paused"), None))
     process.kill()
     process.wait()
-    assert "not paused" in cli("resume", run["id"], code=1).stderr
     assert cli.json("runs")[0]["state"]["type"] == "CRASHED"
 
 
@@ -148,3 +148,63 @@ def test_what_cannot_be_deployed_is_told(cli: Cli) -> None:
 def _execute(id: str) -> int:
     command = [sys.executable, "-m", "core_engine.engine", id]
     return subprocess.run(command, cwd=ROOT, capture_output=True, timeout=50, check=False).returncode
+
+
+def test_why_is_answered_by_the_process_of_the_run(
+    cli: Cli, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core_engine.client.explanations.ANSWER_SECONDS", 20)
+    file = tmp_path / "file"
+    process = start("run", f"{FLOWS}:queueing", "-p", f"path={file}", "--quiet")
+    until(lambda: [count["count"] for count in _task_runs(cli) if count["state"] == "Running"] == [1])
+    run = cli.json("runs")[0]
+    assert "is running since" in cli("why", run["id"][:8]).stdout
+    found = cli.json("why", run["name"], "wait_for_end_of-1")
+    assert found["reason"] == "runner"
+    assert found["details"] == {"ahead": 0, "executing": 1, "runner": "concurrent"}
+    assert found["text"] in cli("why", run["id"], "wait_for_end_of-1").stdout
+    assert found["text"] in cli("why", found["run_id"]).stdout
+    file.unlink()
+    assert process.wait(20) == 0
+    assert "ended as Completed" in cli("why", found["run_id"]).stdout
+
+
+def _task_runs(cli: Cli) -> list[dict[str, Any]]:
+    runs = cli.json("runs")
+    return cli.json("show", runs[0]["id"])["task_runs"] if runs else []
+
+
+def test_why_of_what_is_not_there_is_an_error(cli: Cli) -> None:
+    run = cli.run("adding", "-p", "a=1")
+    assert "no task run named 'nope-1'" in cli("why", run["id"], "nope-1", code=2).stderr
+    assert "nothing" in cli("why", "nothing", code=2).stderr
+    assert "01234567-0123" in cli("why", "01234567-0123-4567-89ab-0123456789ab", code=2).stderr
+
+
+def test_a_run_that_failed_is_resumed_in_this_process_and_says_what_it_used_again(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    run = cli.run("needs_a_file", "-p", f"path={file}", "-p", "count=5", "--resumable", code=1)
+    file.touch()
+    done = cli("resume", run["id"][:8], "--runner", "sequential")
+    assert f"{run['name']}: 5 of 5 completed task runs have a stored result." in done.stdout
+    assert "5 task runs used again with their stored results, 1 task run executed." in done.stdout
+    assert "Completed in" in done.stderr
+    (after,) = cli.json("runs")
+    assert (after["id"], after["state"]["name"], after["task_runner"]) == (run["id"], "Completed", "sequential")
+    assert "has completed" in cli("resume", run["id"], code=1).stderr
+
+
+def test_a_resume_that_fails_again_says_so_by_its_exit_code(cli: Cli, tmp_path: Path) -> None:
+    run = cli.run("needs_a_file", "-p", f"path={tmp_path / 'file'}", "-p", "count=2", code=1)
+    again = cli("resume", run["id"], code=1)
+    assert "2 completed of task 'double' executed again: their results are not stored" in again.stdout
+    record = cli.json("resume", run["id"], "-p", f"path={FLOWS}", "--entrypoint", f"{FLOWS}:needs_a_file")
+    assert record["state"]["name"] == "Completed"
+
+
+def test_a_resume_of_a_flow_that_is_not_found_is_told(cli: Cli, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("from core_engine import flow\n\n@flow\ndef fails():\n    raise ValueError\n")
+    run = cli.json("run", script, code=1)
+    script.unlink()
+    assert "no file" in cli("resume", run["id"], code=2).stderr

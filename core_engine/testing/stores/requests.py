@@ -44,6 +44,23 @@ class RequestsSuite(StoreSuite):
         assert store.is_request_open(second)
 
     @holds("D2")
+    def test_an_answered_request_is_out_of_the_inbox_and_its_answer_is_there_until_it_is_finished(
+        self, store: Store
+    ) -> None:
+        run, _ = recorded(store, owner="me")
+        first, second = store.write_request("why", run.id), store.write_request("why", run.id)
+        assert store.read_answer(first) is None
+        store.answer_request(first, {"text": "ü", "ahead": 3})
+        assert store.read_answer(first) == {"text": "ü", "ahead": 3}
+        assert not store.is_request_open(first)
+        assert [request.id for request in store.read_requests(owner="me")] == [second]
+        assert [request.id for request in store.read_requests([run.id])] == [second]
+        store.finish_request(first)
+        assert store.read_answer(first) is None
+        store.answer_request(first, {"text": "too late"})
+        assert store.read_answer(first) is None
+
+    @holds("D2")
     def test_the_number_of_a_finished_request_is_never_given_again(self, store: Store) -> None:
         run, _ = recorded(store)
         numbers = []

@@ -7,7 +7,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from core_engine import ids
-from core_engine.backend.entries import CacheStored, FlowRunChanged, FlowRunCreated, TaskRunsCreated, TaskRunUpdated
+from core_engine.backend.entries import (
+    CacheStored,
+    FlowRunChanged,
+    FlowRunCreated,
+    InputsDigested,
+    TaskRunsCreated,
+    TaskRunUpdated,
+)
 from core_engine.backend.store import Store
 from core_engine.results import LiteralResult, PersistedResult, delete_result, record_from_json
 from core_engine.schemas.records import FlowRun
@@ -28,6 +35,7 @@ def full_run(store: Store, *, at: float = START + 10, key: str = "file", cache_k
     entries = [script.to(RUNNING), script.to(SCHEDULED, "AwaitingRetry"), script.to(RUNNING)]
     entries.append(script.to(COMPLETED, data=_record(key)))
     store.apply(entries)
+    store.apply([InputsDigested(tasks, 0, 1, bytes(range(16)))])
     store.apply([TaskRunUpdated(tasks, 0, {"name": "first"}), log_line(run.id, "hello", tasks.run_id(1))])
     if cache_key is not None:
         store.apply([CacheStored(cache_key, None, entries[-1].state)])
@@ -57,6 +65,8 @@ class RetentionSuite(StoreSuite):
         for id in (old.id, tasks.run_id(0), tasks.run_id(1)):
             assert (store.read_flow_run(id), store.read_task_run(id), store.read_states(id)) == (None, None, [])
             assert (store.read_events(id), store.read_logs(id), store.read_task_groups(id)) == ([], [], [])
+        assert store.read_input_digests(old.id) == {}
+        assert len(store.read_input_digests(young.id)) == 1
         assert store.read_cached_state("k", START) is None
         assert store.read_cached_state("y", START) is not None
         assert [run.id for run in store.read_flow_runs()] == [young.id]

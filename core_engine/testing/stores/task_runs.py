@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from core_engine import ids
-from core_engine.backend.entries import Entry, TaskRunsCreated, TaskRunUpdated
+from core_engine.backend.entries import Entry, InputsDigested, TaskRunsCreated, TaskRunUpdated
 from core_engine.backend.store import Store, TaskRunCount
 from core_engine.exceptions import StoreError
 from core_engine.schemas.records import TaskPolicy, TaskRun, TaskRunResult
@@ -267,3 +267,17 @@ class TaskRunsSuite(StoreSuite):
         store.apply(TaskRunScript(tasks).done())
         assert [len(store.read_task_runs(run.id)) for run in (first, second)] == [2, 3]
         assert {run.flow_run_id for run in store.read_task_runs(second.id)} == {second.id}
+
+    def test_digests_of_inputs_are_read_by_run_and_execution_the_last_recorded_counts(self, store: Store) -> None:
+        run, tasks = recorded(store, count=5)
+        other, _ = recorded(store, count=1)
+        a, b, c, none = (bytes([number]) * 16 for number in (1, 2, 3, 0))
+        store.apply([InputsDigested(tasks, 0, 1, a + b + c), InputsDigested(tasks, 4, 1, none)])
+        store.apply([InputsDigested(tasks, 1, 2, c)])
+        store.apply([InputsDigested(tasks, 1, 1, a), InputsDigested(tasks, 1, 2, b)])
+        expected = {(0, 1): a, (1, 1): a, (2, 1): c, (4, 1): none, (1, 2): b}
+        assert store.read_input_digests(run.id) == {
+            (tasks.run_id(index), execution): digest for (index, execution), digest in expected.items()
+        }
+        assert store.read_input_digests(other.id) == {}
+        assert store.read_input_digests(uuid4()) == {}

@@ -81,6 +81,7 @@ def _create_flow_runs() -> None:
         _optional("deployment_id", sa.LargeBinary),
         _optional("task_runner", sa.Text),
         _optional("owner", sa.Text),
+        _optional("entrypoint", sa.Text),
         _required("execution", sa.Integer),
         _required("pause_keys", sa.Text),
         _required("resuming", sa.Integer),
@@ -209,6 +210,16 @@ def _create_task_runs() -> None:
 
 def _create_logs_and_cache() -> None:
     op.create_table(
+        "input_digest",
+        _required("group_key", sa.Integer),
+        _required("first_idx", sa.Integer),
+        _required("execution", sa.Integer),
+        _required("seq", sa.Integer),
+        _required("digests", sa.LargeBinary),
+        _key("group_key", "first_idx", "execution", "seq"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "log",
         _required("flow_key", sa.Integer),
         _required("cursor", sa.Integer),
@@ -269,6 +280,7 @@ def _create_coordination() -> None:
         _required("flow_run_id", sa.LargeBinary),
         _required("payload", sa.Text),
         _required("created", sa.REAL),
+        _optional("answer", sa.Text),
         _key("id"),
     )
     op.create_index("request_by_flow_run", "request", ["flow_run_id"])

@@ -1,0 +1,99 @@
+"""Why a task run that this process is to execute has not started: what only its flow run's process knows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from core_engine import ids
+from core_engine.engine.active import ActiveFlowRun
+from core_engine.engine.inputs import unsettled_futures
+from core_engine.schemas.states import FINAL_TYPES, RUNNING, SCHEDULED
+
+if TYPE_CHECKING:
+    from core_engine.engine.run_sets import RunSet
+
+MOST_UPSTREAMS = 5
+
+
+def why_it_waits(run: ActiveFlowRun, task_run_id: UUID) -> dict[str, Any]:
+    """Returns why a task run of a flow run of this process has not started. Any thread.
+
+    Returns:
+        JSON values: ``reason``, and what belongs to it. "running", "ended" and "unknown" have nothing more; "paused"
+        has ``until`` (None: no limit), "retry" has ``due``, "upstream" has ``upstream`` (names of runs) and ``count``,
+        "slot" has ``tags`` and ``ahead``, "order" and "runner" have ``ahead``, and "runner" also ``runner`` and
+        ``executing``, the number of task runs of the flow run that execute now.
+    """
+    place = _find(run, task_run_id)
+    if place is None:
+        return {"reason": "unknown"}
+    run_set, index = place
+    active = run_set.active.get(index)
+    state = None if active is None else active.state
+    if run_set.states[index] is not None or (state is not None and state._type in FINAL_TYPES):
+        return {"reason": "ended"}
+    if state is not None and state._type is RUNNING:
+        return {"reason": "running"}
+    hold = run.hold
+    if hold is not None:
+        return {"reason": "paused", "until": None if hold.deadline is None else _text_of(hold.deadline)}
+    if state is not None and state._type is SCHEDULED and state.state_details.scheduled_time is not None:
+        return {"reason": "retry", "due": state.state_details.scheduled_time.isoformat()}
+    return _upstream(run_set, index) or _slot(run_set, index) or _runner(run, run_set, index)
+
+
+def _find(run: ActiveFlowRun, task_run_id: UUID) -> tuple[RunSet, int] | None:
+    prefix, group_index, _ = ids.split_id(task_run_id)
+    for run_set in run.open_sets():
+        if run_set.summary.origins is None:
+            if run_set.group.prefix == prefix:
+                return run_set, group_index
+            continue
+        for index in range(run_set.count):
+            group, position = run_set.summary.origin(index)
+            if group.prefix == prefix and position == group_index:
+                return run_set, index
+    return None
+
+
+def _text_of(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _upstream(run_set: RunSet, index: int) -> dict[str, Any] | None:
+    if not run_set.has_handles:
+        return None
+    waited_for = unsettled_futures([*run_set.parameters(index).values(), *(run_set.wait_for or ())])
+    if not waited_for:
+        return None
+    names = list(dict.fromkeys(future.name for future in waited_for))
+    return {"reason": "upstream", "upstream": names[:MOST_UPSTREAMS], "count": len(names)}
+
+
+def _slot(run_set: RunSet, index: int) -> dict[str, Any] | None:
+    gate = run_set.gate
+    if gate is None or index in run_set.active:
+        return None
+    ahead = gate.ahead_of(index)
+    return None if ahead is None else {"reason": "slot", "tags": sorted(gate.tags), "ahead": ahead}
+
+
+def _runner(run: ActiveFlowRun, run_set: RunSet, index: int) -> dict[str, Any]:
+    """Its inputs are there and so are its slots: it is the runner's turn."""
+    ahead = 0
+    executing = 0
+    for other in run.open_sets():
+        executing += len(other.executing)
+        if other is run_set:
+            before = range(index)
+        elif other.runner is run_set.runner and other.group.created <= run_set.group.created:
+            before = range(other.count)
+        else:
+            continue
+        ahead += sum(other.states[one] is None and one not in other.executing for one in before)
+    if run_set.waits_in_place:
+        return {"reason": "order", "ahead": ahead}
+    name = "" if run_set.runner is None else run_set.runner.name
+    return {"reason": "runner", "runner": name, "ahead": ahead, "executing": executing}

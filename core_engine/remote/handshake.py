@@ -6,9 +6,15 @@ from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any, TypeVar
 
+from core_engine.exceptions import CoreEngineError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 MISSING = "none"
+
+
+class MissingPackage(CoreEngineError, RuntimeError):
+    """core_engine is not installed where it is needed."""
 
 
 def by_value(function: F) -> F:
@@ -72,10 +78,10 @@ def check_worker(worker: str, ours: Mapping[str, str], theirs: Mapping[str, str]
         ours, theirs: What ``versions`` gave here and there.
 
     Raises:
-        RuntimeError: core_engine is not installed there.
+        MissingPackage: core_engine is not installed there.
     """
     if theirs.get("core-engine", MISSING) == MISSING:
-        raise RuntimeError(
+        raise MissingPackage(
             f"core_engine is not installed on the {worker}, or cannot be imported there. Install it there, in the "
             f"version of the flow's process: pip install core-engine=={ours.get('core-engine')}"
         )

@@ -55,7 +55,7 @@ class Nodes:
         """Asks Ray which nodes there are, and new ones what they have; returns whether the number of slots changed.
 
         Raises:
-            RuntimeError: A new node lacks core_engine.
+            CoreEngineError: A new node lacks core_engine.
         """
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         slots = max(1, int(sum(node["Resources"].get("CPU", 0) for node in alive.values())))

@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from core_engine.exceptions import CoreEngineError
 from core_engine.remote import Block, WorkerLost
 from runners.ray.calls import BlockOfOne, BlockOfSeveral, Call, Calls, Done
-from runners.ray.functions import functions, remote_call
+from runners.ray.functions import functions, remote_call, task_name_of
 from runners.ray.mailbox import MOST_WAITING, Mailbox
 from runners.ray.watch import Watch
 from runners.ray.worker import MailboxAddress, unpacked
@@ -110,6 +110,8 @@ class RayRoad:
     def send(self, block: Block, done: Done) -> None:
         self._check_there()
         function = functions.of(block)
+        if block.annotations:
+            self._nodes.say_if_none_suits(task_name_of(block), block.annotations)
         arguments = (block.name, block.payload, len(block.common), *block.common, *block.values)
         result = function.remote(self._mailbox_address, *arguments)
         self._start((BlockOfOne if block.size == 1 else BlockOfSeveral)(block.name, done, result))

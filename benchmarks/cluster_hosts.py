@@ -18,6 +18,8 @@ from benchmarks.processes import END_SECONDS, ROOT, WorkerError, clean_environme
 
 # Ray keeps values in shared memory; more is written to disk.
 RAY_STORE_BYTES = 4_000_000_000
+# Of the host and of whoever connects to it: Ray's token would have to be handed on, too.
+ENVIRONMENT = {"RAY_AUTH_MODE": "disabled"}
 
 
 @dataclass(slots=True, frozen=True)
@@ -45,7 +47,7 @@ def running_cluster(kind: str, folder: Path) -> Iterator[Cluster]:
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=ROOT,
-            env=clean_environment(folder / "home"),
+            env={**clean_environment(folder / "home"), **ENVIRONMENT},
         )
     assert process.stdin is not None
     assert process.stdout is not None

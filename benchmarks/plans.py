@@ -24,6 +24,7 @@ class Plan:
         cluster_items, cluster_single: Mapped no-ops on a cluster, and of those that travel singly.
         cluster_milliseconds: How long the best schedule of tasks that sleep takes.
         cluster_chain: Values of 1 MB that three maps go through.
+        all_cluster_cases: Whether every workload is measured on clusters, or one of each kind.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Plan:
     cluster_single: int
     cluster_milliseconds: int
     cluster_chain: int
+    all_cluster_cases: bool = True
 
 
 FULL = Plan(
@@ -103,6 +105,7 @@ MINIATURE = Plan(
     cluster_single=5,
     cluster_milliseconds=100,
     cluster_chain=4,
+    all_cluster_cases=False,
 )
 
 PLANS = {plan.name: plan for plan in (FULL, QUICK, MINIATURE)}

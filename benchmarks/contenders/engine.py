@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.contenders import flows
 from benchmarks.contenders.base import Contender, Round
 from benchmarks.contenders.cluster_flows import received
+from benchmarks.contenders.raw_clusters import connect_ray
 from benchmarks.measuring import resident_bytes
 from benchmarks.watching import watched_memory
 from core_engine.backend import open_backend
@@ -87,6 +88,9 @@ class EngineOnCluster(EngineFlow):
     """
 
     def __init__(self, case: str, kind: str, address: str, host: int) -> None:
+        if kind == "ray":
+            # As the bare contender: a process that connects anew has to wait for workers of its own.
+            connect_ray(address)
         runner: Any = get_task_runner(kind)
         super().__init__(case, runner(address=address))
         self._host = host

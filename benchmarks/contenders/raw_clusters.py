@@ -74,10 +74,7 @@ class RawRay(_Raw):
     """``remote`` and ``get``."""
 
     def _connect(self, address: str) -> None:
-        import ray
-
-        self._ray: Any = ray
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        self._ray: Any = connect_ray(address)
 
     def _mapped(self, function: Any, items: Any) -> list[Any]:
         remote = self._ray.remote(num_cpus=1)(function)
@@ -89,3 +86,11 @@ class RawRay(_Raw):
             remote = self._ray.remote(num_cpus=1)(function)
             items = [remote.remote(item) for item in items]
         return list(self._ray.get(items))
+
+
+def connect_ray(address: str) -> Any:
+    """Connects this process to a Ray that runs; returns the module."""
+    import ray
+
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    return ray

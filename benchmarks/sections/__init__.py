@@ -15,4 +15,5 @@ SECTIONS: tuple[Section, ...] = (
     shared_file.SECTION,
     start.SECTION,
     clusters.DASK,
+    clusters.RAY,
 )

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cluster_hosts import Cluster, running_cluster
+from benchmarks.cluster_hosts import ENVIRONMENT, Cluster, running_cluster
 from benchmarks.contenders import workloads
 from benchmarks.interleaving import interleave
 from benchmarks.plans import Plan
@@ -19,12 +19,14 @@ RAW = {"dask": "benchmarks.contenders.raw_clusters:RawDask", "ray": "benchmarks.
 ENGINE = "benchmarks.contenders.engine:EngineOnCluster"
 SKEWED = workloads.KINDS[3:]
 CASES = ("identities", "identities, singly", *workloads.KINDS, "chain of maps")
+FEW_CASES = ("identities", SKEWED[1], "chain of maps")
 
 
 def measure(kind: str, plan: Plan, work: Path) -> list[Row]:
     """Measures every workload on a cluster of `kind`."""
     with running_cluster(kind, work / "cluster") as cluster:
-        return [row for case in CASES for row in _measure_case(cluster, plan, work, case)]
+        cases = CASES if plan.all_cluster_cases else FEW_CASES
+        return [row for case in cases for row in _measure_case(cluster, plan, work, case)]
 
 
 def _measure_case(cluster: Cluster, plan: Plan, work: Path, case: str) -> list[Row]:
@@ -51,7 +53,7 @@ def _measure_case(cluster: Cluster, plan: Plan, work: Path, case: str) -> list[R
 
 def _spec(name: str, target: str, cluster: Cluster, case: str, records: bool = True) -> Spec:
     arguments = {"case": case, "kind": cluster.kind, "address": cluster.address, "host": cluster.host}
-    return Spec(name, target, arguments, NO_CONSOLE, records)
+    return Spec(name, target, arguments, {**NO_CONSOLE, **ENVIRONMENT}, records)
 
 
 def _size(plan: Plan, case: str) -> int:

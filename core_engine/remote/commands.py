@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core_engine.engine.cancellation import TaskRunCancelled, TaskRunStopped
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Answers: to a claim of a start (D22), and to whether a storage is shared (D27).
 GRANTED, REFUSED = "granted", "refused"
 SHARED, APART = "shared", "apart"
+# The flow run is over: what runs of the session is stopped, and what the cluster may still start of it does nothing.
+SESSION_OVER = "session over"
 INTERRUPTIONS: dict[str, type[Interrupt]] = {kind.__name__: kind for kind in (TaskRunCancelled, TaskRunStopped)}
 
 
@@ -25,7 +27,7 @@ class Command(NamedTuple):
 
     Attributes:
         session, block, attempt: Which call: a session's block by its number, and the text of this call of it.
-        what: One of the answers, or the name of what is to be raised in user code.
+        what: One of the answers, SESSION_OVER, or the name of what is to be raised in user code.
         position: Which run of the block is to be interrupted; None: all, and what has not started is not to start.
     """
 
@@ -68,6 +70,11 @@ class Commands:
     def stop_call(self, message: Message) -> None:
         """Has the call stopped that a message came from, which is not the one that counts. The session's thread."""
         self._send(message.worker, message.block, message.attempt, TaskRunStopped.__name__)
+
+    def end_session(self, workers: Iterable[str]) -> None:
+        """Says on workers that nothing of the session is wanted any more. The session's thread."""
+        for worker in workers:
+            self._send(worker, -1, "", SESSION_OVER)
 
     def answer_claim(self, message: Message, what: str) -> None:
         """Answers the claim that a message holds with GRANTED or REFUSED. The session's thread."""

@@ -128,6 +128,7 @@ class RemoteSession:
             if now >= due:
                 due = now + INTERRUPT_AGAIN_SECONDS
                 self._interrupt_all(may_revoke=now > started + INTERRUPT_AGAIN_SECONDS)
+                self._commands.end_session(list(self._workers.offsets))
             try:
                 work = self._inbox.get(timeout=INTERRUPT_AGAIN_SECONDS)
             except Empty:

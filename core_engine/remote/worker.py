@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextvars
 import pickle
 import uuid
+from collections import deque
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from core_engine.remote.commands import Command
+from core_engine.engine.cancellation import TaskRunStopped
+from core_engine.remote.commands import SESSION_OVER, Command
 from core_engine.remote.execution import BlockExecution
 from core_engine.remote.payloads import Payload
 from core_engine.remote.reporting import BlockReport, pulse
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 _road: contextvars.ContextVar[WorkerRoad | None] = contextvars.ContextVar("core_engine_road", default=None)
 # Written by the threads of calls, each its own entry; read by the thread that brings commands.
 _executions: dict[tuple[str, int, str], BlockExecution] = {}
+# Sessions of which the cluster may still start a call that nobody wants.
+_ended_sessions: deque[str] = deque(maxlen=256)
 
 
 def execute_block(payload: bytes, common: Sequence[bytes], values: Sequence[Any], road: WorkerRoad) -> bytes | None:
@@ -54,6 +58,8 @@ def execute_in_turns(
         The last message if it is too large for the road, or the road wants it so; else None.
     """
     block = Payload(*pickle.loads(payload))
+    if block.session in _ended_sessions:
+        return None
     attempt = uuid.uuid4().hex
     report = BlockReport(block.block, attempt, road, road.worker)
     execution = BlockExecution(block, report, road)
@@ -72,9 +78,19 @@ def execute_in_turns(
 def receive_command(content: bytes) -> None:
     """Does what the flow's process says, which is about a block that is being executed here. Returns at once."""
     command = Command.decode(content)
+    if command.what == SESSION_OVER:
+        _end_session(command.session)
+        return
     execution = _executions.get((command.session, command.block, command.attempt))
     if execution is not None:
         execution.receive(command)
+
+
+def _end_session(session: str) -> None:
+    _ended_sessions.append(session)
+    for (other, block, attempt), execution in list(_executions.items()):
+        if other == session:
+            execution.receive(Command(session, block, attempt, TaskRunStopped.__name__))
 
 
 def current_road() -> WorkerRoad | None:

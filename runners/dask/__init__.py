@@ -2,7 +2,11 @@
 
 ``options``        what the runner takes, and which options exclude each other
 ``cluster``        starting or finding a cluster, and the client of it
-``road``           how blocks, reports, commands and values travel over Dask's own connections
+``worker_process`` keeps Ctrl-C off the worker processes of our own clusters
+``road``           how blocks, reports, commands and values travel over Dask's own connections; ``worker_road`` is its
+                   other end
+``link``           the connection to the scheduler: what is set up on it, and again when it was lost
+``workers``        what is known of workers: the handshake with each, and what calls wait for that none has
 ``single_starts``  a plugin of the scheduler: each call starts once
 ``clients``        Dask clients inside tasks
 """

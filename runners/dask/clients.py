@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -49,9 +50,19 @@ async def get_async_dask_client(timeout: float | None = None) -> AsyncIterator[A
     options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
     make_client: Any = distributed.Client
     async with make_client(
-        worker.scheduler.address, asynchronous=True, set_as_default=False, security=worker.security, **options
+        worker.scheduler.address, asynchronous=True, set_as_default=False, security=_client_security(worker), **options
     ) as client:
         yield client
+
+
+def _client_security(worker: Any) -> Any:
+    """A worker that was started by command has a certificate for its own part only, which serves a client as well."""
+    security = worker.security
+    if security.tls_client_cert is not None or security.tls_worker_cert is None:
+        return security
+    client = copy.copy(security)
+    client.tls_client_cert, client.tls_client_key = security.tls_worker_cert, security.tls_worker_key
+    return client
 
 
 def _worker_here() -> Any:

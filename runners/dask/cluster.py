@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from core_engine.remote import by_value, differences, versions
 from core_engine.task_runners import LoopThread
 from runners.dask.options import import_class
 from runners.dask.road import DaskRoad
+from runners.dask.worker_process import PRELOAD, shield_children
 
 if TYPE_CHECKING:
     from runners.dask.runner import DaskTaskRunner
@@ -75,7 +75,6 @@ class Connection:
         most = (runner.adapt_kwargs or {}).get("maximum")
         self._road = road = DaskRoad(client, self._loop, self._logger, int(most) if most else 1)
         await road.open()
-        await self._compare(client)
         if runner.performance_report_path is not None:
             await self._report(client, runner.performance_report_path)
         if client.dashboard_link:
@@ -108,6 +107,8 @@ class Connection:
         if inspect.isclass(cluster_class) and issubclass(cluster_class, LocalCluster):
             # Port 0: several flows at once have a dashboard each.
             options.setdefault("dashboard_address", ":0")
+            options["preload"] = [PRELOAD, *_as_list(options.get("preload"))]
+            shield_children()
         name = getattr(cluster_class, "__qualname__", repr(cluster_class))
         self._logger.info("Creating a temporary Dask cluster with %s.%s", cluster_class.__module__, name)
         # Starts are counted by us (D22): a call whose worker died is not started elsewhere behind our back.
@@ -129,21 +130,6 @@ class Connection:
             ) from error
         self._stack.push_async_callback(client.close)
         return client
-
-    async def _compare(self, client: Any) -> None:
-        """Compares versions with every worker that is there (D21); what differs is named."""
-        ours = versions("distributed")
-        # A function of a module that may be missing there could not say so: this one needs nothing of ours.
-        theirs = await client.run(by_value(_versions_there), on_error="return")
-        for worker, found in theirs.items():
-            if isinstance(found, BaseException):
-                self._logger.warning("Worker %s does not answer: %s", worker, found)
-                continue
-            if found.get("core-engine") == "none" and not found.pop("importable", False):
-                raise RuntimeError(f"core_engine is not installed on the Dask worker {worker}. Install it there.")
-            found.pop("importable", None)
-            for difference in differences(ours, found):
-                self._logger.warning("The Dask worker %s has another version than this process: %s", worker, difference)
 
     async def _report(self, client: Any, path: str) -> None:
         import distributed
@@ -173,7 +159,9 @@ class _Current:
 @contextmanager
 def _quiet_library() -> Iterator[None]:
     """Keeps Dask's lines below WARNING off the flow's console, unless somebody has chosen another level than Dask's."""
-    library = logging.getLogger("distributed")
+    import distributed  # sets its levels
+
+    library = logging.getLogger(distributed.__name__)
     level = library.level
     if level == logging.INFO:
         library.setLevel(logging.WARNING)
@@ -183,22 +171,13 @@ def _quiet_library() -> Iterator[None]:
         library.setLevel(level)
 
 
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)
+
+
 async def _close(cluster: Any) -> None:
     closed = cluster.close()
     if inspect.isawaitable(closed):
         await closed
-
-
-def _versions_there() -> dict[str, Any]:
-    import importlib.util
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    found: dict[str, Any] = {"python": ".".join(platform.python_version_tuple()[:2])}
-    for name in ("core-engine", "cloudpickle", "distributed"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "none"
-    found["importable"] = importlib.util.find_spec("core_engine") is not None
-    return found

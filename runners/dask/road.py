@@ -8,91 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import logging
-import time
 import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from core_engine.remote import (
-    Block,
-    WorkerLost,
-    clock_offset_between,
-    execute_block,
-    receive_command,
-    run_call,
-    this_process,
-)
+from core_engine.remote import Block, WorkerLost, execute_block, receive_command, run_call
+from runners.dask.link import Link
+from runners.dask.worker_road import DaskWorkerRoad
+from runners.dask.workers import Workers
 
 if TYPE_CHECKING:
     from core_engine.remote import RemoteSession
     from core_engine.task_runners import LoopThread
 
-# The scheduler keeps the last thousand messages of a topic: they must be small (D23).
-LARGEST_MESSAGE = 16 * 1024
 LOOK_SECONDS = 0.5
 MOST_URGENT = 1_000
-# Annotations of Dask that say where a call may run.
-PLACES = ("resources", "workers", "allow_other_workers")
+# Annotations that Dask's client takes as arguments. The priority of deeper maps is higher, so that what upstreams made
+# is used up and let go.
+NAMED = ("priority", "resources", "workers", "allow_other_workers")
 
 Done = Callable[[bytes | None, BaseException | None], None]
-
-
-class DaskWorkerRoad:
-    """The worker's end.
-
-    Parameters:
-        topic: The topic of the client, which is its id: the scheduler forgets its messages with the client.
-    """
-
-    largest_message = LARGEST_MESSAGE
-    returns_last = False
-
-    def __init__(self, topic: str) -> None:
-        self.topic = topic
-        self._worker: Any = None
-
-    @property
-    def _here(self) -> Any:
-        if self._worker is None:
-            from distributed import get_worker
-
-            self._worker = get_worker()
-        return self._worker
-
-    @property
-    def worker(self) -> str:
-        address: str = self._here.address
-        return address
-
-    @property
-    def dask_worker(self) -> Any:
-        """Dask's worker that this is called in, also from helper threads."""
-        return self._here
-
-    def send(self, message: bytes) -> None:
-        self._here.log_event(self.topic, message)
-
-    def keep(self, value: Any, content: bytes) -> str:
-        from distributed.utils import sync
-
-        worker = self._here
-        key = f"core-engine-value-{uuid.uuid4().hex}"
-        sync(worker.loop, _keep, worker, key, value, self.topic)
-        return key
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return DaskWorkerRoad, (self.topic,)
-
-
-async def _keep(worker: Any, key: str, value: Any, client: str) -> None:
-    """Makes a value data of this worker that a client wants: what the client's own ``scatter`` does from inside."""
-    from dask.sizeof import sizeof
-
-    worker.update_data(data={key: value})
-    await worker.scheduler.update_data(who_has={key: [worker.address]}, nbytes={key: sizeof(value)}, client=client)
 
 
 class DaskRoad:
@@ -110,16 +49,17 @@ class DaskRoad:
         self._loop = loop
         self._logger = logger
         self._most_slots = most_slots
+        self._link = Link(client, logger)
+        self._workers = Workers(client, logger)
         self._slots = 1
-        self._may_start_again = True
         # Appended to by the session's thread, emptied on the loop.
         self._waiting: deque[tuple[Block, Done]] = deque()
         self._futures: dict[str, Any] = {}
+        self._blocks: dict[str, Block] = {}
         self._kept: dict[str, Any] = {}
         # What blocks that are still to be sent will need: futures, held by the session.
         self._shared: weakref.WeakSet[Any] = weakref.WeakSet()
         self._session: RemoteSession | None = None
-        self._known: set[str] = set()
         self._road = DaskWorkerRoad(client.id)
         self._watching: asyncio.Task[None] | None = None
 
@@ -129,17 +69,12 @@ class DaskRoad:
 
     @property
     def may_start_again(self) -> bool:
-        return self._may_start_again
+        return self._link.may_start_again
 
     # Any thread -------------------------------------------------------------------------------------------------------
 
     def listen(self, receive: Callable[[bytes], None]) -> None:
-        def handle(event: tuple[float, Any]) -> None:
-            # The scheduler itself says under this topic when the client came.
-            if isinstance(event[1], bytes):
-                receive(event[1])
-
-        self._post(lambda: self.client.subscribe_topic(self.client.id, handle))
+        self._post(lambda: self._link.listen(receive))
 
     def on_workers(self, session: RemoteSession) -> None:
         """Has a session learn of workers, those that join later too."""
@@ -147,7 +82,8 @@ class DaskRoad:
         self._post(self._watch)
 
     def share(self, name: str, content: bytes) -> Any:
-        return self._loop.submit(self._share, name, content).wait_result()
+        # Dask's annotations are part of the context: those of one call are not to be those of what many share.
+        return contextvars.Context().run(self._loop.submit, self._share, name, content).wait_result()
 
     def send(self, block: Block, done: Done) -> None:
         self._waiting.append((block, done))
@@ -175,102 +111,112 @@ class DaskRoad:
             self._kept.pop(key, None)  # the loop is closed, and the client with it
 
     def _post(self, call: Callable[[], Any]) -> None:
-        self._loop.loop.call_soon_threadsafe(call)
+        self._loop.loop.call_soon_threadsafe(call, context=contextvars.Context())
 
     # On the loop ------------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Learns how many calls the cluster runs at once, and has each start once."""
+        """Meets scheduler and workers, and has each call start once.
+
+        Raises:
+            RuntimeError: core_engine is missing on one of them.
+        """
+        await self._workers.meet_scheduler()
         await self._look()
-        self._may_start_again = not await self._starts_once()
-
-    async def _starts_once(self) -> bool:
-        from runners.dask.single_starts import SingleStarts
-
-        try:
-            await self.client.register_plugin(SingleStarts(self.client.id))
-        except Exception as error:  # a scheduler may refuse code of others, in several ways
-            self._logger.debug("The Dask scheduler takes no plugin, so that each start is asked for: %s", error)
-            return False
-        return True
+        await self._workers.meet_all()
+        await self._link.set_up()
 
     async def leave(self) -> None:
         """Stops learning of workers, and lets everything go that is held there."""
         if self._watching is not None:
             self._watching.cancel()
-        if self.client.id in self.client._event_handlers:
-            self.client.unsubscribe_topic(self.client.id)
+        self._link.leave()
         self._futures.clear()
         self._kept.clear()
 
     def _watch(self) -> None:
+        assert self._session is not None
+        self._workers.tell(self._session)
         self._watching = asyncio.ensure_future(self._keep_looking())
 
     async def _keep_looking(self) -> None:
-        while True:
+        while not self._link.is_over:
             try:
+                if await self._link.come_back():
+                    self._submit_waiting()
                 await self._look()
-                await self._meet_new_workers()
+                new = await self._workers.meet_new()
+                if new and self._shared:
+                    await self.client.replicate(list(self._shared), workers=new)
+                await self._workers.say_what_is_wanting(
+                    [(block.name.rpartition("-")[0], block.annotations) for block in self._blocks.values()]
+                )
             except (TimeoutError, OSError) as error:
                 self._logger.debug("The Dask scheduler does not answer just now: %s", error)
             await asyncio.sleep(LOOK_SECONDS)
+        self._submit_waiting()
 
     async def _look(self) -> None:
-        threads = await self.client.scheduler.ncores()
-        slots = sum(threads.values())
-        if slots != self._slots:
-            self._slots = slots
+        if await self._workers.look():
+            self._slots = sum(self._workers.threads.values())
             if self._session is not None:
                 self._session.wake()
 
-    async def _meet_new_workers(self) -> None:
-        new = [worker for worker in await self.client.scheduler.ncores() if worker not in self._known]
-        for worker in new:
-            before = time.time()
-            answers = await self.client.run(_who_and_when, workers=[worker], on_error="ignore")
-            after = time.time()
-            if worker in answers and self._session is not None:
-                process, theirs = answers[worker]
-                offset = clock_offset_between(before, theirs, after)
-                self._session.know_worker(worker, offset, process == this_process())
-                self._known.add(worker)
-        if new and self._shared:
-            await self.client.replicate(list(self._shared), workers=new)
-
     async def _share(self, name: str, content: bytes) -> Any:
+        if self._link.is_over:
+            raise self._link.lost()
         key = f"{name}-{uuid.uuid4().hex}"
-        if not self._slots:  # nobody to give it to yet: the first worker makes it
-            return self.client.submit(bytes, content, key=key, pure=False, priority=MOST_URGENT)
-        # To every worker: Dask starts calls where their inputs are, and moves them elsewhere only later.
-        shared = (await self.client.scatter({key: content}, broadcast=True))[key]
-        self._shared.add(shared)
-        return shared
+        if self._workers.threads:
+            try:
+                # To every worker: Dask starts calls where their inputs are, and moves them elsewhere only later.
+                shared = (await self.client.scatter({key: content}, broadcast=True))[key]
+            except (OSError, TimeoutError) as error:  # a worker has just died
+                self._logger.debug("%s is not put on every worker, but made where it is needed: %s", key, error)
+            else:
+                self._shared.add(shared)
+                return shared
+        return self.client.submit(bytes, content, key=key, pure=False, priority=MOST_URGENT)
 
     def _submit_waiting(self) -> None:
-        """Sends all blocks that wait, those with the same place and priority in one message."""
+        """Sends all blocks that wait, those with the same place and priority in one message.
+
+        While the connection is lost they wait for it; when it is over none is sent any more.
+        """
+        if not self._link.is_up and not self._link.is_over:
+            return
         groups: dict[str, list[tuple[Block, Done]]] = {}
         while self._waiting:
             block, done = self._waiting.popleft()
             groups.setdefault(repr((block.depth, block.annotations)), []).append((block, done))
         for group in groups.values():
-            self._submit(group)
+            try:
+                if self._link.is_over:
+                    raise self._link.lost()
+                self._submit(group)
+            except Exception as error:
+                for _, done in group:
+                    done(None, error)
 
     def _submit(self, group: list[tuple[Block, Done]]) -> None:
+        from dask.base import annotate
+
         first = group[0][0]
-        annotations = dict(first.annotations or {})
-        futures = self.client.map(
-            execute_block,
-            [block.payload for block, _ in group],
-            [list(block.common) for block, _ in group],
-            [[self._held(key) for key in block.values] for block, _ in group],
-            [self._road] * len(group),
-            key=[block.name for block, _ in group],
-            pure=False,
-            # Deeper maps first, so that what upstreams made is used up and let go.
-            priority=annotations.get("priority", first.depth),
-            **{name: annotations[name] for name in PLACES if name in annotations},
-        )
+        options = {"priority": first.depth, **(first.annotations or {})}
+        options.pop("retries", None)  # a call that failed has said so, and starts are counted by us (D22)
+        named = {name: options.pop(name) for name in NAMED if name in options}
+        with annotate(**options):
+            futures = self.client.map(
+                execute_block,
+                [block.payload for block, _ in group],
+                [list(block.common) for block, _ in group],
+                [[self._held(key) for key in block.values] for block, _ in group],
+                [self._road] * len(group),
+                key=[block.name for block, _ in group],
+                pure=False,
+                **named,
+            )
         for (block, done), future in zip(group, futures, strict=True):
+            self._blocks[block.name] = block
             self._start(block.name, done, future)
 
     def _held(self, key: str) -> Any:
@@ -303,14 +249,19 @@ class DaskRoad:
         except distributed.KilledWorker as error:
             done(None, WorkerLost(error.last_worker.address, "It died while it ran the call."))
         except (asyncio.CancelledError, concurrent.futures.CancelledError) as error:
-            reason = f"The cluster cancelled the call, or lost what it needs. {error}".strip()
-            done(None, WorkerLost("", reason))
+            done(None, WorkerLost("", self._why_cancelled(error)))
         except BaseException as error:
             done(None, error)
         else:
             done(content, None)
         finally:
             self._futures.pop(name, None)
+            self._blocks.pop(name, None)
+
+    def _why_cancelled(self, error: BaseException) -> str:
+        if not self._link.is_up:
+            return str(self._link.lost())
+        return f"The cluster cancelled the call, or lost what it needs. {error}".strip()
 
     async def _revoke(self, name: str) -> None:
         future = self._futures.get(name)
@@ -321,8 +272,6 @@ class DaskRoad:
         await self.client.run(receive_command, command, workers=[worker], on_error="ignore")
 
     async def _fetch(self, key: str) -> Any:
+        if self._link.is_over:
+            raise self._link.lost()
         return await self._held(key)
-
-
-def _who_and_when() -> tuple[str, float]:
-    return this_process(), time.time()

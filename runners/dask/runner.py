@@ -92,6 +92,14 @@ class DaskTaskRunner(RemoteTaskRunner):
 
         return get_annotations() or None
 
+    def __eq__(self, other: object) -> bool:
+        """A cluster object and its scheduler's address are the same cluster."""
+        if type(self) is not type(other):
+            return NotImplemented
+        return self.__getstate__() == other.__getstate__()
+
+    __hash__ = object.__hash__
+
     def __getstate__(self) -> dict[str, Any]:
         """A cluster object stays where it is: what arrives names its scheduler's address."""
         options: dict[str, Any] = super().__getstate__()

@@ -2,7 +2,8 @@
 
 By default Dask starts a call again when its worker dies, up to the cluster's ``allowed-failures``, and a finished one
 when the worker that holds its value dies. Its own documented fields say how often a task's workers have died, and how
-it is made again; the plugin sets them for our calls, which costs no message.
+it is made again; the plugin sets them for our calls, which costs no message. At the client's end it takes along what
+the scheduler remembers of it.
 """
 
 from __future__ import annotations
@@ -56,3 +57,10 @@ class SingleStarts(SchedulerPlugin):
     def remove_client(self, scheduler: Any, client: str) -> None:
         if client == self._client:
             scheduler.plugins.pop(self.name, None)
+            _forget_topic(scheduler, client)
+
+
+def _forget_topic(scheduler: Any, topic: str) -> None:
+    """Drops the reports of a client that has left, which the scheduler itself would keep for an hour."""
+    topics = getattr(getattr(scheduler, "_broker", None), "_topics", {})
+    topics.pop(topic, None)

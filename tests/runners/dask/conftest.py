@@ -1,7 +1,8 @@
-"""One cluster of two worker processes for all tests that do not break it."""
+"""Clusters for all tests that do not break them: one of two worker processes, one of separately started processes."""
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dask
@@ -10,6 +11,14 @@ from distributed import LocalCluster
 
 from core_engine.task_runners import BaseTaskRunner
 from runners.dask import DaskTaskRunner
+from tests.support.dask_processes import DaskProcesses
+
+# What the workers of the separate cluster were started with, unlike any flow of these tests.
+OTHER_DEFAULTS = {
+    "CORE_ENGINE_LOGGING_LEVEL": "ERROR",
+    "CORE_ENGINE_HOME": "/nonexistent/home-of-the-workers",
+    "CORE_ENGINE_TASK_DEFAULT_RETRIES": "7",
+}
 
 
 def local_cluster(**options: Any) -> LocalCluster:
@@ -25,6 +34,21 @@ def dask_cluster() -> Iterator[LocalCluster]:
     cluster = local_cluster()
     yield cluster
     cluster.close()
+
+
+@pytest.fixture(scope="session")
+def dask_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskProcesses]:
+    """A scheduler and two workers as the commands start them, with Dask's own defaults."""
+    cluster = DaskProcesses(tmp_path_factory.mktemp("dask"), environment=OTHER_DEFAULTS)
+    for _ in range(2):
+        cluster.start_worker("--no-nanny")
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def processes_folder(tmp_path: Path) -> Path:
+    return tmp_path / "dask-processes"
 
 
 @pytest.fixture

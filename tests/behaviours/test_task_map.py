@@ -523,7 +523,11 @@ def test_a_map_of_one_is_told_as_one_task_run(log: LogRecords):
     assert "Created task run 'give-0' for task 'give'" in log.messages()
 
 
-@pytest.mark.parametrize("endless", [itertools.count(), itertools.cycle([1, 2]), itertools.repeat(1)], ids=str)
+@pytest.mark.parametrize(
+    "endless",
+    [itertools.count(), itertools.cycle([1, 2]), itertools.repeat(1)],
+    ids=lambda endless: type(endless).__name__,
+)
 def test_an_iterator_without_an_end_is_an_error_that_names_the_stream(endless: Any):
     @task
     def takes(x):

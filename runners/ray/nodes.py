@@ -12,8 +12,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from core_engine.exceptions import CoreEngineError
-from core_engine.remote import by_value, clock_offset_between, differences, versions
+from core_engine.remote import by_value, check_worker, clock_offset_between, versions
 
 ANSWER_SECONDS = 30.0
 
@@ -92,15 +91,13 @@ class Nodes:
     def _meet(self, id: str, name: str, before: float, answer: Any) -> None:
         self._known[id] = Node(name, 0.0)
         try:
-            found = ray.get(answer, timeout=ANSWER_SECONDS)
+            found, theirs = ray.get(answer, timeout=ANSWER_SECONDS)
         except RayError as error:
             self._logger.warning("The Ray node %s does not answer: %s", name, error)
             return
-        self._known[id] = Node(name, clock_offset_between(before, found.pop("time"), time.time()))
-        if not found.pop("importable"):
-            raise CoreEngineError(f"core_engine is not installed on the Ray node {name}. Install it there.")
-        for difference in differences(self._ours, found):
-            self._logger.warning("The Ray node %s has another version than this process: %s", name, difference)
+        self._known[id] = Node(name, clock_offset_between(before, theirs, time.time()))
+        for warning in check_worker(f"Ray node {name}", self._ours, found):
+            self._logger.warning(warning)
 
 
 def _wanted(options: Mapping[str, Any]) -> dict[str, float]:
@@ -112,26 +109,12 @@ def _wanted(options: Mapping[str, Any]) -> dict[str, float]:
 
 def _ask(node: str) -> Any:
     """Has a node say what it has. The function needs nothing of ours there, and no free CPU."""
-    function = ray.remote(num_cpus=0, max_retries=0)(by_value(_versions_there))
+    function = ray.remote(num_cpus=0, max_retries=0)(by_value(_introduce))
     place = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
-    return function.options(name="core-engine-handshake", scheduling_strategy=place).remote()
+    return function.options(name="core-engine-handshake", scheduling_strategy=place).remote(by_value(versions), "ray")
 
 
-def _versions_there() -> dict[str, Any]:
-    import importlib.util
-    import platform
+def _introduce(versions: Any, library: str) -> tuple[dict[str, str], float]:
     import time
-    from importlib.metadata import PackageNotFoundError, version
 
-    found: dict[str, Any] = {"python": ".".join(platform.python_version_tuple()[:2])}
-    for name in ("core-engine", "cloudpickle", "ray"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "none"
-    try:
-        found["importable"] = importlib.util.find_spec("core_engine") is not None
-    except ImportError:
-        found["importable"] = False
-    found["time"] = time.time()
-    return found
+    return versions(library), time.time()

@@ -74,18 +74,26 @@ def test_what_a_task_logs_arrives_while_it_runs(cluster: LoopbackCluster, tmp_pa
 
 
 @pytest.mark.behaviour("D23")
-def test_messages_are_small_however_much_is_said(cluster: LoopbackCluster) -> None:
+def test_messages_are_small_however_much_is_said(cluster: LoopbackCluster, tmp_path: Path) -> None:
     @task
     def talks(x: int) -> None:
         for line in range(200):
             get_run_logger().info("%d-%d-%s", x, line, "x" * 500)
+        # What is left at the end goes back with the call: this goes as messages.
+        wait_for((tmp_path / str(x)).exists)
+
+    def note(message: Message) -> bool:
+        for record in message.records:
+            if record[0] == reports.LOG and "-199-" in record[-1]:
+                (tmp_path / record[-1].partition("-")[0]).touch()
+        return False
 
     @flow(task_runner=LoopbackRunner.of(cluster))
     def outer() -> list[str]:
         talks.map(range(4), return_state=True)
         return [line.rpartition("-")[0] for line in lines() if line.endswith("xxx")]
 
-    with messages(cluster) as seen:
+    with messages(cluster, note) as seen:
         said = outer()
 
     assert max(map(len, seen)) <= LARGEST_MESSAGE

@@ -66,7 +66,7 @@ class Link:
     def leave(self) -> None:
         """Listens no more."""
         self._receive = None
-        if self._client.id in self._client._event_handlers:
+        if self._client.status == "running" and self._client.id in self._client._event_handlers:
             self._client.unsubscribe_topic(self._client.id)
 
     def _subscribe(self) -> None:

@@ -21,7 +21,7 @@ _LAYERS = (
     ("core_engine/engine/dispatch", "dispatch and runner"),
     ("core_engine/engine/calls", "dispatch and runner"),
     ("core_engine/concurrency/call_threads", "dispatch and runner"),
-    ("core_engine/concurrency/async_calls", "dispatch and runner"),
+    ("core_engine.engine.task_loops", "dispatch and runner"),
     ("core_engine/concurrency/threads", "dispatch and runner"),
     ("runners/", "dispatch and runner"),
     ("core_engine/engine/proposals", "proposals: facts, entries"),

@@ -14,11 +14,11 @@ from enum import Enum
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from core_engine.concurrency.async_calls import AsyncCalls
 from core_engine.concurrency.call_threads import CallThreads
 from core_engine.concurrency.loops import LoopThread
 from core_engine.concurrency.threads import run_in_thread
 from core_engine.concurrency.waiting import Outcome, drives_loop, run_blocking, step
+from core_engine.engine.task_loops import AsyncCalls
 from core_engine.exceptions import TaskRunnerNotInstalled, UnknownTaskRunner
 from core_engine.schemas.states import State
 from core_engine.states import exception_to_crashed_state

@@ -8,6 +8,7 @@ sees the exact frame, and wakes a thread that sleeps or reads.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -122,6 +123,23 @@ class Section:
         if wanted is not None and self.call is wanted[0] and may_interrupt(frame):
             self.wanted = None
             raise wanted[1]
+
+
+def raise_in_task(ident: int, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any], kind: type[Interrupt]) -> None:
+    """Raises an exception in the thread of an event loop, if `task` holds it just then, in user code. Another thread.
+
+    For a task that has held the loop for long, since one that suspends may do so between the look and the exception.
+    In the main thread it is the signal handlers that raise.
+    """
+
+    def is_held() -> bool:
+        return asyncio.current_task(loop) is task and may_interrupt(sys._current_frames().get(ident))
+
+    if ident == threading.main_thread().ident or not is_held():
+        return
+    _raise_in_thread(ident, ctypes.py_object(kind))
+    if not is_held():
+        _clear_thread(ident, None)
 
 
 class _Local(threading.local):

@@ -61,6 +61,10 @@ class LoopThread:
         self.loop.call_soon_threadsafe(timer._arm, delay_seconds)
         return timer
 
+    def retire(self) -> None:
+        """Leaves the loop behind, which somebody holds: it ends as by ``stop`` when it is let go. Returns at once."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+
     def stop(self) -> None:
         """Cancels what still runs on the loop, closes it and waits for its thread. Any thread but its own."""
         self.loop.call_soon_threadsafe(self.loop.stop)

@@ -9,6 +9,7 @@ The main path, in the order in which a call takes it:
 - ``task_calls``   a task is called, submitted (``maps``: mapped)           - ``inputs``
 - ``run_sets``     the runs of one call, submit or map                      - ``active``: runs of this process
 - ``dispatch``     to a runner, when inputs are final                       - ``calls``, ``runners``, ``slots``
+- ``task_loops``   async ones on a loop that they share                     - ``held_loops``, ``async_calls``
 - ``task_runs``    executed: through its states                             - ``caching``, ``timeouts``, ``run_names``
 - ``proposals``    facts, the pure rules' decision, the journal             - ``outside``
 - ``hooks``, ``crashes``, ``cancellation``, ``signals``, ``requests``       what may happen beside it

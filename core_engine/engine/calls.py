@@ -12,6 +12,7 @@ from core_engine.concurrency.waiting import step
 from core_engine.engine.run_sets import RunSet
 from core_engine.engine.signals import is_this_thread_signalled
 from core_engine.engine.task_runs import begin_task_run
+from core_engine.exceptions import Abort
 from core_engine.orchestration.state_names import NOT_READY
 from core_engine.schemas.states import PAUSED, SCHEDULED, State
 
@@ -28,13 +29,15 @@ class TaskCall:
     tasks, whichever loop awaits it: that is all a runner with only the basic members needs.
     """
 
-    __slots__ = ("index", "run_record", "run_set", "worker")
+    __slots__ = ("index", "is_left_behind", "run_record", "run_set", "worker")
 
     def __init__(self, run_set: RunSet, index: int) -> None:
         self.run_set = run_set
         self.index = index
         self.run_record: ActiveTaskRun | None = None
         self.worker: str | None = None
+        # Whether the run was ended from outside, with the loop that this call is on (D19).
+        self.is_left_behind = False
 
     @property
     def name(self) -> str:
@@ -74,6 +77,11 @@ class TaskCall:
             settings=run_set.settings,
         )
 
+    def _begin_unless_left(self) -> Coroutine[Any, Any, State]:
+        if self.is_left_behind:
+            raise Abort("Its loop was given up before it began.")
+        return self.begin()
+
     def run(self, worker: str) -> float | None:
         """Executes the run in this thread.
 
@@ -98,10 +106,12 @@ class TaskCall:
         """Executes the run as part of this task of the running loop; otherwise as ``run``."""
         self.worker = worker
         try:
-            state = await self.begin()
+            state = await self._begin_unless_left()
         except BaseException as exception:
+            if self.is_left_behind:
+                return None
             state = self._crashed(exception)
-        return self.report(state)
+        return None if self.is_left_behind else self.report(state)
 
     async def wait_until(self, due: float) -> None:
         """Waits until the run is due again (seconds since the epoch), and not held, or its flow run is being ended."""
@@ -141,6 +151,14 @@ class TaskCall:
         self.run_set.settle(self.index, state)
         return None
 
+    def again(self) -> TaskCall:
+        """Returns a new call of the same run, for one that is left behind before it began."""
+        return TaskCall(self.run_set, self.index)
+
+    def as_block(self) -> CallBlock:
+        """Returns a block of this call alone."""
+        return CallBlock(self.run_set, (self.index,), 1)
+
     def _refused(self, state: State) -> float | None:
         """The run was to start while its flow run was paused: it waits if that is held, and is left as it is if not."""
         from core_engine.engine.crashes import end_unstarted
@@ -161,6 +179,19 @@ class TaskCall:
         from core_engine.engine.crashes import crashed_task_state
 
         return crashed_task_state(self.run_set, self.index, self.run_record, exception)
+
+
+def leave_behind(call: TaskCall, holder: ActiveTaskRun) -> float | None:
+    """Ends the run of a call that had begun on a loop which is given up because of `holder`. Returns as ``run``."""
+    from core_engine.engine.held_loops import end_bystander, end_holder
+
+    run, run_set = call.run_record, call.run_set
+    assert run is not None
+    if run is holder:
+        state = run_set.context.copy().run(end_holder, run, run_set.task, run_set.result_factory)
+    else:
+        state = run_set.context.copy().run(end_bystander, run, holder)
+    return call.report(state)
 
 
 async def _ended(outcome: State) -> State:

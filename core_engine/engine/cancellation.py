@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from core_engine.concurrency.interrupts import Interrupt
+from core_engine.concurrency.interrupts import Interrupt, raise_in_task
 from core_engine.concurrency.loops import engine_loop
 from core_engine.concurrency.waiting import Latch, drives_loop
 from core_engine.schemas.states import CANCELLED, CANCELLING, FINAL_TYPES, State
@@ -196,11 +196,20 @@ class ExecutingTask:
 
     ``_has_ended`` belongs to the loop's thread: an interrupt that comes there after the function has ended is dropped,
     so that it never meets the engine's own waiting.
+
+    Parameters:
+        deadline: The monotonic time at which it is to be over; None: whenever it is.
+
+    Attributes:
+        is_left_behind: Whether the engine has given the call up; what becomes of it changes nothing any more.
     """
 
-    __slots__ = ("_has_ended", "_loop", "_task", "ident")
+    __slots__ = ("_has_ended", "_is_asked", "_loop", "_task", "deadline", "ident", "is_left_behind")
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float | None = None) -> None:
+        self.deadline = deadline
+        self.is_left_behind = False
+        self._is_asked = False
         task = asyncio.current_task()
         assert task is not None
         self._task = task
@@ -209,9 +218,16 @@ class ExecutingTask:
         self.ident = threading.get_ident()
 
     def interrupt(self, call: object, exception: type[Interrupt]) -> bool:
-        """Cancels the task if the function has not ended; returns whether it may go on. Any thread."""
+        """Cancels the task if the function has not ended; returns whether it may go on. Any thread.
+
+        If the loop has not come to that since the last time, because this very task holds it, `exception` is raised.
+        """
         if self._has_ended or self._task.done():
             return False
+        if self._is_asked:
+            raise_in_task(self.ident, self._loop, self._task, exception)
+            return True
+        self._is_asked = True
         try:
             self._loop.call_soon_threadsafe(self._cancel)
         except RuntimeError:
@@ -223,5 +239,6 @@ class ExecutingTask:
         self._has_ended = True
 
     def _cancel(self) -> None:
+        self._is_asked = False
         if not self._has_ended:
             self._task.cancel()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from core_engine.concurrency.async_calls import AsyncCalls
 from core_engine.concurrency.loops import engine_loop
 from core_engine.concurrency.waiting import Latch, Outcome, run_blocking
+from core_engine.engine.task_loops import AsyncCalls
 
 if TYPE_CHECKING:
     from core_engine.logging.run_loggers import RunLogger

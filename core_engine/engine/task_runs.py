@@ -241,7 +241,7 @@ async def _execute(
             value = await _call(run, task, args, kwargs)
         state = return_value_to_state(value, result_factory)
     except TimedOut as error:
-        state = _timed_out_state(run, error, context)
+        state = timed_out_state(run, error, context.result_factory)
     except TaskRunCancelled:
         return State(CANCELLED, message="The task run was cancelled while it ran.")
     except Exception as error:
@@ -271,7 +271,8 @@ async def _call(run: ActiveTaskRun, task: Task[..., Any], args: Any, kwargs: Any
     return value if type(value) is not GeneratorType else call_interruptibly(section, run, list, (value,), {})
 
 
-def _timed_out_state(run: ActiveTaskRun, error: TimedOut, context: TaskRunContext) -> State:
+def timed_out_state(run: ActiveTaskRun, error: TimedOut, result_factory: ResultFactory | None) -> State:
+    """Returns the state of a run that exceeded its timeout, and logs that it did."""
     logger = logger_of_task_run(run)
     exceeded = TimeoutError(f"Task run exceeded its timeout of {error.timeout_seconds} seconds.")
     message = str(exceeded)
@@ -279,7 +280,7 @@ def _timed_out_state(run: ActiveTaskRun, error: TimedOut, context: TaskRunContex
         logger.warning("%s Its code cannot be interrupted; it is left behind, and its value will be dropped.", message)
     else:
         logger.error(message)
-    state = exception_to_failed_state(exceeded, result_factory=context.result_factory, name="TimedOut")
+    state = exception_to_failed_state(exceeded, result_factory=result_factory, name="TimedOut")
     state._message = message
     return state
 

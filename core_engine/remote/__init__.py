@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from core_engine.remote.calls import run_call
-    from core_engine.remote.handshake import by_value, differences, versions
+    from core_engine.remote.handshake import by_value, check_worker, versions
     from core_engine.remote.payloads import this_process
     from core_engine.remote.receiving import clock_offset_between
     from core_engine.remote.roads import Block, Road, WorkerLost, WorkerRoad
@@ -49,9 +49,9 @@ __all__ = [
     "WorkerLost",
     "WorkerRoad",
     "by_value",
+    "check_worker",
     "clock_offset_between",
     "current_road",
-    "differences",
     "execute_block",
     "execute_in_turns",
     "receive_command",
@@ -68,9 +68,9 @@ _PLACES = {
     "WorkerLost": "roads",
     "WorkerRoad": "roads",
     "by_value": "handshake",
+    "check_worker": "handshake",
     "clock_offset_between": "receiving",
     "current_road": "worker",
-    "differences": "handshake",
     "execute_block": "worker",
     "execute_in_turns": "worker",
     "receive_command": "worker",

@@ -6,11 +6,13 @@ import logging
 import pickle
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import step
 from core_engine.engine.cancellation import TaskRunCancelled
 from core_engine.engine.hooks import run_task_hooks, task_hooks
+from core_engine.engine.run_logs import logger_of_flow_run
 from core_engine.exceptions import CoreEngineError
 from core_engine.remote import reports
 from core_engine.remote.blocks import BlockSizer
@@ -77,6 +79,8 @@ class Arrivals:
         self._commands = commands
         self._losses = losses
         self._road = road
+        # The run sets of blocks that have ended, for as long as somebody holds them.
+        self._ended: WeakValueDictionary[int, RunSet] = WeakValueDictionary()
         self._handlers: dict[str, Callable[[Shipment, Record], None]] = {
             reports.STATE: self._state,
             reports.CALL_ENDED: self._call_ended,
@@ -84,9 +88,11 @@ class Arrivals:
             reports.TIMES: lambda shipment, record: shipment.queue.sizer.measured(*record[1:]),
             reports.CACHE: lambda shipment, record: take_cache(shipment.run_set, *record[1:]),
             reports.NAME: lambda shipment, record: take_name(shipment.run_set, *record[1:]),
+            reports.LINES: self._lines,
             reports.GIVEN_BACK: self._given_back,
             reports.QUESTION: self._question,
             reports.UNREADABLE: self._unreadable,
+            reports.LOST: lambda shipment, record: self._losses.lose_run(shipment, *record[1:]),
             reports.UNANSWERED: self._unanswered,
             reports.STORAGE: self._storages.answer,
             reports.BLOCK_STARTED: lambda shipment, record: None,
@@ -119,17 +125,33 @@ class Arrivals:
             self.receive(Message.decode(content))
         if shipment.number not in self._on_the_way:
             return
+        missing = shipment.order.missing()
+        if missing:
+            _tell_gap(shipment, f"{len(missing)} messages, with states and log lines of task runs,")
         for message in shipment.order.skip_gaps():
             shipment.queue.context.run(self._take_records, shipment, message.records)
         if error is None:
             error = CoreEngineError("Reports of the worker were lost on their way.")
         shipment.queue.context.run(self._losses.lose, shipment, error)
 
+    def _take_late(self, message: Message) -> None:
+        """Takes lines of threads that go on after the end of their block; nothing else changes any more."""
+        run_set = self._ended.get(message.block)
+        if run_set is None:
+            _logger.debug("Dropped what a worker sent about runs that nobody holds any more: %r", message.records)
+            return
+        offset = self._workers.offsets.get(message.worker, 0.0)
+        for record in message.records:
+            if record[0] == reports.LOG:
+                take_log(run_set, record, message.worker, offset, message.worker not in self._workers.local)
+
     def _refuse_unwanted(self, message: Message, claims: bool) -> None:
         """A call goes on whose runs have all ended here: it was revoked, or counted as lost, and its worker lives."""
         if claims:
             self._commands.answer_claim(message, REFUSED)
-        elif message.number >= 0 and not message.is_last:
+        elif message.number < 0:
+            self._take_late(message)
+        elif not message.is_last:
             self._commands.stop_call(message)
 
     def _refuse(self, shipment: Shipment, message: Message, claims: bool) -> None:
@@ -144,6 +166,7 @@ class Arrivals:
 
     def _end(self, shipment: Shipment) -> None:
         self._on_the_way.pop(shipment.number, None)
+        self._ended[shipment.number] = shipment.run_set
         error = CoreEngineError("The worker ended its block without a report of this run.")
         shipment.queue.context.run(crash_all, shipment.run_set, list(shipment.calls.values()), error)
         shipment.calls.clear()
@@ -198,6 +221,12 @@ class Arrivals:
         worker = shipment.worker
         offset = self._workers.offsets.get(worker, 0.0)
         take_log(shipment.run_set, record, worker, offset, worker not in self._workers.local)
+        shipment.lines += 1
+
+    def _lines(self, shipment: Shipment, record: Record) -> None:
+        missing = record[1] - shipment.lines
+        if missing > 0:
+            _tell_gap(shipment, f"{missing} of {record[1]} log lines")
 
     def _given_back(self, shipment: Shipment, record: Record) -> None:
         self._send_again(shipment, [position for position in record[1] if shipment.calls.pop(position, None)])
@@ -245,6 +274,15 @@ class Arrivals:
     def _send_again(self, shipment: Shipment, positions: list[int]) -> None:
         shipment.queue.add_again(positions)
         self._queues.wake(shipment.queue)
+
+
+def _tell_gap(shipment: Shipment, what: str) -> None:
+    logger_of_flow_run(shipment.run_set.flow_run).warning(
+        "%s of worker %s about task '%s' were lost on their way here.",
+        what,
+        shipment.worker,
+        shipment.run_set.task.name,
+    )
 
 
 def _run_hooks(run_set: RunSet, run: ActiveTaskRun, call: TaskCall, state: State) -> None:

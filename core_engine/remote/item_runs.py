@@ -6,9 +6,10 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core_engine.engine.active import ActiveTaskRun
+from core_engine.engine.held_loops import end_holder, lost_with
 from core_engine.remote.payloads import Definition, Item, Payload, Shared
 from core_engine.remote.permit import RemoteFlowRun, RemoteGroup, RemoteRunSet, WorkerClient
-from core_engine.remote.reports import CALL_ENDED, QUESTION
+from core_engine.remote.reports import CALL_ENDED, GIVEN_BACK, LOST, QUESTION
 from core_engine.remote.worker_results import WorkerResultFactory
 from core_engine.schemas.records import FlowRun
 from core_engine.schemas.states import FINAL_TYPES
@@ -85,6 +86,21 @@ class ItemRuns:
         position = self._items[number].position
         self._report.add((CALL_ENDED, position))
         self.active.pop(position, None)
+
+    def run_of(self, number: int) -> ActiveTaskRun | None:
+        """Returns the run of an item; None if it has not begun, or has ended."""
+        return self.active.get(self._items[number].position)
+
+    def leave_behind(self, number: int, holder: ActiveTaskRun) -> None:
+        """Ends an item on a loop that is given up because of `holder`: what happens to others is decided upstream."""
+        run, position = self.run_of(number), self._items[number].position
+        if run is None:
+            self._report.add((GIVEN_BACK, [position]))
+        elif run is holder:
+            end_holder(run, self._definition.task, self._factory)
+            self.ended(number)
+        else:
+            self._report.add((LOST, position, lost_with(holder)))
 
     def _activate(self, item: Item) -> ActiveTaskRun:
         group = self._groups[item.group]

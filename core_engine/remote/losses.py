@@ -69,6 +69,19 @@ class Losses:
         shipment.queue.add_again(again)
         self._queues.wake(shipment.queue)
 
+    def lose_run(self, shipment: Shipment, position: int, reason: str) -> None:
+        """Decides on one run that was lost while it ran, through no fault of its own."""
+        call = shipment.calls.pop(position, None)
+        run_set = shipment.run_set
+        if call is None or run_set.states[position] is not None:
+            return
+        run_set.executing.pop(position, None)
+        if self._may_go_again(shipment.queue, position, has_started=True):
+            shipment.queue.add_again([position])
+            self._queues.wake(shipment.queue)
+        else:
+            crash(run_set, call, CoreEngineError(reason))
+
     def _may_go_again(self, queue: RunSetQueue, position: int, has_started: bool) -> bool:
         if has_started:
             counts, most = queue.losses, self._lost_retries(queue.annotations)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from core_engine.remote.reports import BLOCK_STARTED, Message, Record
+from core_engine.remote.reports import BLOCK_STARTED, LINES, LOG, Message, Record
 from core_engine.remote.roads import WorkerRoad
 
 # A block that is done sooner sends one message only.
@@ -40,6 +40,7 @@ class BlockReport:
         self._lock = threading.Lock()
         self._records: list[Record] = [(BLOCK_STARTED, time.time())]
         self._number = 0
+        self._lines = 0
         self._holds_back = False
         self._is_closed = False
 
@@ -47,6 +48,7 @@ class BlockReport:
         """Takes a record. Any thread; also after the end, when a thread that the user left behind still logs."""
         with self._lock:
             self._records.append(record)
+            self._lines += record[0] == LOG
             late = self._is_closed
         if late:
             self.flush()
@@ -76,6 +78,8 @@ class BlockReport:
         with self._lock:
             records, self._records = self._records, []
             self._is_closed = True
+            if self._lines:
+                records.append((LINES, self._lines))
             message = self._message(records, is_last=True)
             if self._holds_back or self._road.returns_last or len(message) > self._road.largest_message:
                 self._holds_back = False

@@ -25,6 +25,8 @@ QUESTION = "q"  # position, cache key
 GIVEN_BACK = "g"  # positions
 UNREADABLE = "u"  # position, exception as bytes, whether a stored value was not seen: the call could not be unpickled
 STORAGE = "v"  # token of the flow's process, the worker's, why the storage is not shared ("": it may be)
+LINES = "k"  # how many lines were logged in all: the last record but for those that come late
+LOST = "x"  # position, why: its loop was given up (D19)
 TIMES = "t"  # items, seconds, longest
 
 

@@ -20,13 +20,14 @@ class Shipment:
         name: Its name on the cluster.
         queue: Where its runs came from.
         calls: Its runs without a reported end, by position, in order.
+        lines: How many logged lines of it have arrived.
         order: Puts its messages in order.
         reads_stored: Whether the stored values among its inputs were read before it was sent.
         attempt: The call of the block that counts; None while none has reported.
         worker: Who executes it, "" before that is known.
     """
 
-    __slots__ = ("attempt", "calls", "name", "number", "order", "queue", "reads_stored", "worker")
+    __slots__ = ("attempt", "calls", "lines", "name", "number", "order", "queue", "reads_stored", "worker")
 
     def __init__(self, number: int, name: str, queue: RunSetQueue, calls: list[TaskCall]) -> None:
         self.number = number
@@ -34,6 +35,7 @@ class Shipment:
         self.queue = queue
         self.calls = {call.index: call for call in calls}
         self.order = MessageOrder()
+        self.lines = 0
         self.reads_stored = queue.reads_stored
         self.attempt: str | None = None
         self.worker = ""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from core_engine.remote import by_value, clock_offset_between, differences, this_process, versions
+from core_engine.remote import by_value, check_worker, clock_offset_between, this_process, versions
 
 if TYPE_CHECKING:
     from core_engine.remote import RemoteSession
@@ -21,6 +21,8 @@ MEET_SECONDS = 10.0
 WANTING_SECONDS = 3.0
 
 A_WORKER = "a worker"
+
+_versions_there = by_value(versions)
 
 Annotations = Mapping[str, Any]
 # A worker as the scheduler describes it, and whether it has what a call wants.
@@ -74,11 +76,11 @@ class Workers:
             RuntimeError: core_engine is missing there.
         """
         try:
-            theirs = await self._client.run_on_scheduler(by_value(_introduce))
+            theirs = await self._client.run_on_scheduler(by_value(_introduce), _versions_there)
         except Exception as error:  # a scheduler may refuse code of others, in several ways
             self._logger.debug("The Dask scheduler does not say its versions: %s", error)
             return
-        missing = self._compare("the Dask scheduler", theirs)
+        missing = self._compare("Dask scheduler", theirs)
         if missing is not None:
             raise missing
 
@@ -104,7 +106,7 @@ class Workers:
 
     async def _meet_one(self, worker: str) -> RuntimeError | None:
         before = time.time()
-        asking = self._client.run(by_value(_introduce), workers=[worker], on_error="ignore")
+        asking = self._client.run(by_value(_introduce), _versions_there, workers=[worker], on_error="ignore")
         try:
             answers = await asyncio.wait_for(asking, MEET_SECONDS)
         except TimeoutError:
@@ -121,14 +123,16 @@ class Workers:
         self._clocks[worker] = offset, theirs["process"] == this_process()
         if self._session is not None:
             self._session.know_worker(worker, *self._clocks[worker])
-        return self._compare(f"the Dask worker {worker}", theirs)
+        return self._compare(f"Dask worker {worker}", theirs)
 
     def _compare(self, who: str, theirs: dict[str, Any]) -> RuntimeError | None:
         """Names what differs; returns the error that says that core_engine is missing, None if it is not."""
-        if not theirs["importable"]:
-            return RuntimeError(f"core_engine is not installed on {who}. Install it there.")
-        for difference in differences(self._ours, theirs["versions"]):
-            self._logger.warning("%s has another version than this process: %s", who[0].upper() + who[1:], difference)
+        try:
+            warnings = check_worker(who, self._ours, theirs["versions"])
+        except RuntimeError as missing:
+            return missing
+        for warning in warnings:
+            self._logger.warning(warning)
         return None
 
     # What is wanting --------------------------------------------------------------------------------------------------
@@ -183,21 +187,11 @@ def _names_of(worker: WorkerFacts) -> set[str]:
     return {str(worker["name"]), worker["host"], address, address.partition("://")[2]}
 
 
-def _introduce() -> dict[str, Any]:
+def _introduce(versions: Callable[[str], dict[str, str]]) -> dict[str, Any]:
     """Runs on workers and in the scheduler, where our modules may be missing: it needs nothing of ours."""
-    import importlib.util
     import os
-    import platform
     import socket
     import time
-    from importlib.metadata import PackageNotFoundError, version
 
-    found = {"python": ".".join(platform.python_version_tuple()[:2])}
-    for name in ("core-engine", "cloudpickle", "distributed"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "none"
-    importable = importlib.util.find_spec("core_engine") is not None
     process = f"{socket.gethostname()}:{os.getpid()}"
-    return {"versions": found, "importable": importable, "process": process, "time": time.time()}
+    return {"versions": versions("distributed"), "process": process, "time": time.time()}

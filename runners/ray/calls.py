@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -41,6 +42,9 @@ class Call:
         """Returns the reference to a value that the call leaves on the cluster."""
         raise LookupError(f"The call {self.name} leaves no values.")
 
+    def look_at_errors(self) -> None:
+        """Looks at what a failed call returned otherwise: Ray prints errors that nobody has looked at."""
+
 
 class BlockOfOne(Call):
     """A call of ``execute_one``: its value is there when the call is over."""
@@ -51,6 +55,9 @@ class BlockOfOne(Call):
 
     def value(self, number: int) -> Any:
         return self._result[1]
+
+    def look_at_errors(self) -> None:
+        _look_at([self._result[1]])
 
 
 class BlockOfSeveral(Call):
@@ -80,6 +87,17 @@ class BlockOfSeveral(Call):
             while len(self._given) <= number:
                 self._given.append(next(self._result))
             return self._given[number]
+
+    def look_at_errors(self) -> None:
+        with self._lock:
+            self._given.extend(self._result)
+            _look_at(self._given)
+
+
+def _look_at(references: list[Any]) -> None:
+    for reference in references:
+        with contextlib.suppress(Exception):
+            ray.get(reference, timeout=0)
 
 
 class Calls:

@@ -50,6 +50,9 @@ class Connection:
         from runners.ray.road import RayRoad
 
         nodes = Nodes(self._logger)
+        # Its process starts while the nodes are asked.
+        road = RayRoad(nodes, self._logger)
         nodes.look()
         self._logger.info("Ray has %d nodes, on which %d calls run at once", nodes.count, nodes.slots)
-        return RayRoad(nodes, self._logger)
+        road.wait_until_open()
+        return road

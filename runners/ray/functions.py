@@ -18,6 +18,11 @@ ONE_RETURNS = 2
 SEVERAL_RETURN = "streaming"
 
 
+def task_name_of(block: Block) -> str:
+    """Returns the name of the task whose runs a block has."""
+    return block.name.rpartition("-")[0]
+
+
 class RemoteFunctions:
     """The remote functions of this process. ``_lock`` guards them."""
 
@@ -35,7 +40,7 @@ class RemoteFunctions:
         options = block.annotations or NONE
         chosen = repr(sorted(options.items()))
         is_one = block.size == 1
-        task_name = block.name.rpartition("-")[0]
+        task_name = task_name_of(block)
         with self._lock:
             named = self._named.get((is_one, chosen, task_name))
             if named is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from core_engine.remote import by_value, clock_offset_between, differences, versions
+from core_engine.remote import by_value, check_worker, clock_offset_between, versions
 
 ANSWER_SECONDS = 30.0
 
@@ -40,6 +41,8 @@ class Nodes:
         self._logger = logger
         self._ours = versions("ray")
         self._known: dict[str, Node] = {}
+        self._resources: list[Mapping[str, float]] = []
+        self._said: set[str] = set()
         self.slots = 1
 
     @property
@@ -55,11 +58,12 @@ class Nodes:
         """Asks Ray which nodes there are, and new ones what they have; returns whether the number of slots changed.
 
         Raises:
-            RuntimeError: A new node lacks core_engine.
+            CoreEngineError: A new node lacks core_engine.
         """
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         slots = max(1, int(sum(node["Resources"].get("CPU", 0) for node in alive.values())))
         changed, self.slots = slots != self.slots, slots
+        self._resources = [node["Resources"] for node in alive.values()]
         for id in self._known.keys() - alive.keys():
             del self._known[id]
         new = [(id, node["NodeManagerAddress"]) for id, node in alive.items() if id not in self._known]
@@ -68,39 +72,49 @@ class Nodes:
             self._meet(id, name, before, answer)
         return changed
 
+    def say_if_none_suits(self, task_name: str, options: Mapping[str, Any]) -> None:
+        """Warns, once for each wish, when no node has what a task needs: Ray lets it wait for one."""
+        wanted = _wanted(options)
+        if not wanted or any(
+            all(has.get(name, 0) >= least for name, least in wanted.items()) for has in self._resources
+        ):
+            return
+        what = ", ".join(f"{least:g} {name}" for name, least in wanted.items())
+        if what not in self._said:
+            self._said.add(what)
+            self._logger.warning(
+                "Task %r waits for %s. No node of this Ray has as much; the task starts when one joins.",
+                task_name,
+                what,
+            )
+
     def _meet(self, id: str, name: str, before: float, answer: Any) -> None:
         self._known[id] = Node(name, 0.0)
         try:
-            found = ray.get(answer, timeout=ANSWER_SECONDS)
+            found, theirs = ray.get(answer, timeout=ANSWER_SECONDS)
         except RayError as error:
             self._logger.warning("The Ray node %s does not answer: %s", name, error)
             return
-        self._known[id] = Node(name, clock_offset_between(before, found.pop("time"), time.time()))
-        if not found.pop("importable"):
-            raise RuntimeError(f"core_engine is not installed on the Ray node {name}. Install it there.")
-        for difference in differences(self._ours, found):
-            self._logger.warning("The Ray node %s has another version than this process: %s", name, difference)
+        self._known[id] = Node(name, clock_offset_between(before, theirs, time.time()))
+        for warning in check_worker(f"Ray node {name}", self._ours, found):
+            self._logger.warning(warning)
+
+
+def _wanted(options: Mapping[str, Any]) -> dict[str, float]:
+    """Returns how much of which resource a call with these options takes."""
+    named = {"CPU": options.get("num_cpus"), "GPU": options.get("num_gpus"), "memory": options.get("memory")}
+    wanted = {**named, **(options.get("resources") or {})}
+    return {name: float(least) for name, least in wanted.items() if least}
 
 
 def _ask(node: str) -> Any:
     """Has a node say what it has. The function needs nothing of ours there, and no free CPU."""
-    function = ray.remote(num_cpus=0, max_retries=0)(by_value(_versions_there))
+    function = ray.remote(num_cpus=0, max_retries=0)(by_value(_introduce))
     place = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
-    return function.options(name="core-engine-handshake", scheduling_strategy=place).remote()
+    return function.options(name="core-engine-handshake", scheduling_strategy=place).remote(by_value(versions), "ray")
 
 
-def _versions_there() -> dict[str, Any]:
-    import importlib.util
-    import platform
+def _introduce(versions: Any, library: str) -> tuple[dict[str, str], float]:
     import time
-    from importlib.metadata import PackageNotFoundError, version
 
-    found: dict[str, Any] = {"python": ".".join(platform.python_version_tuple()[:2])}
-    for name in ("core-engine", "cloudpickle", "ray"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "none"
-    found["importable"] = importlib.util.find_spec("core_engine") is not None
-    found["time"] = time.time()
-    return found
+    return versions(library), time.time()

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core_engine.task_runners import Outcome
-from runners.ray.signals import FATAL_SIGNALS, SIGNALS, handlers_kept
+from runners.ray.signals import handlers_kept
 
 NAMESPACE = "core-engine"
 CONNECT_SECONDS = 5.0
@@ -86,6 +86,7 @@ class _RayThread:
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = options
         self._started: Outcome[None] = Outcome()
+        self._has_started = False
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="core-engine-ray", daemon=True)
 
@@ -98,30 +99,23 @@ class _RayThread:
         self._thread.join()
 
     def _run(self) -> None:
-        with handlers_kept(*SIGNALS, *FATAL_SIGNALS):
+        import ray
+
+        with handlers_kept():
             self._started.run(self._init)
-            try:
-                self._started.peek()
-            except Exception:  # whoever waits for the start gets it
-                self._shutdown()
-                return
+        if self._has_started:
             self._is_over.wait()
-            self._shutdown()
+        with handlers_kept():
+            ray.shutdown()
 
     def _init(self) -> None:
         import ray
 
-        library = logging.getLogger("ray")
-        with handlers_kept(*SIGNALS):
-            # What Ray says at its start is of no use here: that this is not the main thread, and advice to operators.
-            ray.init(**{"logging_level": logging.ERROR, **self._options})
+        # What Ray says at its start is of no use here: that this is not the main thread, and advice to operators.
+        ray.init(**{"logging_level": logging.ERROR, **self._options})
         if "logging_level" not in self._options:
-            library.setLevel(logging.WARNING)
-
-    def _shutdown(self) -> None:
-        import ray
-
-        ray.shutdown()
+            logging.getLogger("ray").setLevel(logging.WARNING)
+        self._has_started = True
 
 
 def _chosen(address: str | None, init_kwargs: Mapping[str, Any], logger: logging.Logger) -> dict[str, Any]:

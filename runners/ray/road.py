@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from core_engine.exceptions import CoreEngineError
 from core_engine.remote import Block, WorkerLost
 from runners.ray.calls import BlockOfOne, BlockOfSeveral, Call, Calls, Done
-from runners.ray.functions import functions, remote_call
+from runners.ray.functions import functions, remote_call, task_name_of
 from runners.ray.mailbox import MOST_WAITING, Mailbox
 from runners.ray.watch import Watch
 from runners.ray.worker import MailboxAddress, unpacked
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from core_engine.remote import RemoteSession
     from runners.ray.nodes import Nodes
 
+OPEN_SECONDS = 60.0
 LEAVE_SECONDS = 10.0
 
 # What Ray raises for a call whose worker, node or input is gone.
@@ -59,7 +60,8 @@ class RayRoad:
         self._nodes = nodes
         self._logger = logger
         self._calls = Calls()
-        self._ended: SimpleQueue[str | None] = SimpleQueue()
+        # What the thread of calls is to do: a method, and the name of a call or the key of a value.
+        self._work: SimpleQueue[tuple[Callable[[str], None], str] | None] = SimpleQueue()
         self._receive: Callable[[bytes], None] = lambda message: None
         self._session: RemoteSession | None = None
         self._workers: set[str] = set()
@@ -73,10 +75,18 @@ class RayRoad:
             threading.Thread(target=target, name=name, daemon=True)
             for target, name in (
                 (self._take_messages, "core-engine-ray-mail"),
-                (self._take_ended, "core-engine-ray-calls"),
+                (self._do_work, "core-engine-ray-calls"),
             )
         ]
         self._open_mailbox()
+
+    def wait_until_open(self) -> None:
+        """Waits until workers can report, without which nothing is to start. Blocks.
+
+        Raises:
+            RayError: The mailbox could not be started.
+        """
+        ray.get(self._mailbox.is_open.remote(), timeout=OPEN_SECONDS)
 
     # Any thread -------------------------------------------------------------------------------------------------------
 
@@ -100,6 +110,8 @@ class RayRoad:
     def send(self, block: Block, done: Done) -> None:
         self._check_there()
         function = functions.of(block)
+        if block.annotations:
+            self._nodes.say_if_none_suits(task_name_of(block), block.annotations)
         arguments = (block.name, block.payload, len(block.common), *block.common, *block.values)
         result = function.remote(self._mailbox_address, *arguments)
         self._start((BlockOfOne if block.size == 1 else BlockOfSeveral)(block.name, done, result))
@@ -127,7 +139,8 @@ class RayRoad:
         return unpacked(ray.get(self._calls.reference(key)))
 
     def release(self, key: str) -> None:
-        self._calls.release(key)
+        # Called by the garbage collector too, in whatever thread and holding whatever lock.
+        self._work.put((self._calls.release, key))
 
     def leave(self) -> None:
         """Ends the calls that are left, and everything else of ours on the cluster. Blocks."""
@@ -139,7 +152,7 @@ class RayRoad:
                 ray.cancel(call.ending, force=True)
         if self._gone is None:
             ray.kill(self._mailbox)
-        self._ended.put(None)
+        self._work.put(None)
         for thread in self._threads:
             thread.join(LEAVE_SECONDS)
         self._calls.clear()
@@ -149,14 +162,15 @@ class RayRoad:
     def _start(self, call: Call) -> None:
         self._calls.add(call)
         name = call.name
-        call.ending.future().add_done_callback(lambda _: self._ended.put(name))
+        call.ending.future().add_done_callback(lambda _: self._work.put((self._take, name)))
         if self._gone is not None:  # it went meanwhile
             self._end(name, self._gone)
 
-    def _take_ended(self) -> None:
-        while (name := self._ended.get()) is not None:
+    def _do_work(self) -> None:
+        while (work := self._work.get()) is not None:
+            method, name = work
             try:
-                self._take(name)
+                method(name)
             except Exception as error:
                 self._logger.exception("The end of a call could not be handled.")
                 self._end(name, error)
@@ -168,6 +182,7 @@ class RayRoad:
         try:
             returned = call.outcome()
         except Exception as error:
+            call.look_at_errors()
             # What the worker sent before comes first.
             self._marked[name] = _meaning(error)
             self._mark(name)

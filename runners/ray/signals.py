@@ -14,14 +14,17 @@ from contextlib import contextmanager
 # More than `struct sigaction` has anywhere.
 _SIZE = 512
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-FATAL_SIGNALS = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
+# What Ray handles: ends, and crashes, of which it writes the stack down.
+SIGNALS = tuple(
+    signal.Signals[name]
+    for name in ("SIGINT", "SIGTERM", "SIGSEGV", "SIGFPE", "SIGABRT", "SIGBUS", "SIGILL", "SIGTRAP")
+)
 
 
 @contextmanager
-def handlers_kept(*signals: signal.Signals) -> Iterator[None]:
-    """Puts the handlers of some signals back at the end, whatever happens inside."""
-    saved = {number: _handler(number) for number in signals}
+def handlers_kept() -> Iterator[None]:
+    """Puts the handlers of SIGNALS back at the end, whatever happens inside."""
+    saved = {number: _handler(number) for number in SIGNALS}
     try:
         yield
     finally:

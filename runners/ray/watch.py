@@ -1,4 +1,7 @@
-"""The thread that watches a Ray: nodes that come and go, and whether it is there at all."""
+"""What watches a Ray: one thread looks for nodes that come and go, another whether it is there at all.
+
+They are two because Ray's own question for its nodes waits for a minute when nobody is there to answer it.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import ray
-from ray.exceptions import RayError
 
+from core_engine.exceptions import CoreEngineError
 from runners.ray.process import answers
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.5
 # A head that does not answer for so long is gone. Ray itself ends the whole process after a minute without it.
 GONE_SECONDS = 10.0
+STOP_SECONDS = 2.0
 
 
 class Watch:
@@ -40,24 +44,28 @@ class Watch:
         self._gone = gone
         self._is_over = threading.Event()
         self._address = ray.get_runtime_context().gcs_address
-        self._thread = threading.Thread(target=self._run, name="core-engine-ray-watch", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._watch, name="core-engine-ray-watch", daemon=True),
+            threading.Thread(target=self._look, name="core-engine-ray-nodes", daemon=True),
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Ends the thread. Blocks."""
+        """Ends the watch. Blocks, but not for a question that Ray does not answer."""
         self._is_over.set()
-        if self._thread.is_alive():
-            self._thread.join(GONE_SECONDS)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(STOP_SECONDS)
 
-    def _run(self) -> None:
+    def _watch(self) -> None:
         last_answer = time.monotonic()
         while not self._is_over.wait(LOOK_SECONDS):
             reason = self._silence()
             if reason is None:
                 last_answer = time.monotonic()
-                self._look()
             elif time.monotonic() - last_answer > GONE_SECONDS:
                 self._gone(f"its head at {self._address} does not answer ({reason}).")
                 return
@@ -72,10 +80,11 @@ class Watch:
         return None
 
     def _look(self) -> None:
-        try:
-            if self._nodes.look():
-                self._slots_changed()
-        except (RayError, OSError) as error:
-            self._logger.debug("Ray does not say which nodes it has: %s", error)
-        except RuntimeError as error:
-            self._logger.error("%s", error)
+        while not self._is_over.wait(LOOK_SECONDS):
+            try:
+                if self._nodes.look():
+                    self._slots_changed()
+            except CoreEngineError as error:
+                self._logger.error("%s", error)
+            except Exception as error:  # Ray is going away, or cannot answer just now
+                self._logger.debug("Ray does not say which nodes it has: %s", error)

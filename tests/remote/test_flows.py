@@ -1,5 +1,6 @@
 """Flows whose tasks run in other processes: states, values, logs, errors and losses, as the store has them."""
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -347,6 +348,7 @@ def test_an_exception_that_cannot_be_pickled_arrives_as_text(task_runner: BaseTa
         state.result()
 
 
+@pytest.mark.behaviour("D21", "I7")
 def test_a_module_that_is_missing_on_the_worker_is_named(task_runner: BaseTaskRunner, tmp_path: Path) -> None:
     (tmp_path / "only_here.py").write_text("class Thing:\n    pass\n")
     with contextlib.ExitStack() as stack:
@@ -363,7 +365,7 @@ def test_a_module_that_is_missing_on_the_worker_is_named(task_runner: BaseTaskRu
         states = run_states(task_runner, lambda: takes.map([1, only_here.Thing(), 3]))
 
     assert [state.name for state in states] == ["Completed", "Crashed", "Completed"]
-    with pytest.raises(Exception, match=r"only_here.*|worker loopback-"):
+    with pytest.raises(Exception, match=r"on worker loopback-\d+: .*only_here"):
         states[1].result()
 
 
@@ -469,3 +471,50 @@ def test_a_retry_of_the_flow_runs_only_what_failed(task_runner: BaseTaskRunner, 
 
 def test_a_runner_of_a_cluster_can_be_pickled(task_runner: BaseTaskRunner) -> None:
     assert pickle.loads(pickle.dumps(task_runner)) == task_runner
+
+
+@pytest.mark.behaviour("D19", "TASK-TIME-1")
+def test_an_async_task_that_holds_its_workers_loop_is_interrupted_at_its_deadline(task_runner: BaseTaskRunner) -> None:
+    @task(timeout_seconds=0.2)
+    async def spins() -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            pass
+
+    started = time.monotonic()
+    (state,) = run_states(task_runner, lambda: spins.submit())
+
+    assert state.name == "TimedOut"
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.behaviour("D19")
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_workers_loop_that_is_not_let_go_is_given_up(
+    fragile_cluster: LoopbackCluster, tmp_path: Path, retries: int
+) -> None:
+    """Those that were on it are lost, as with a worker: Crashed, or executed again within the runner's budget."""
+
+    @task(timeout_seconds=2, map_options=MapOptions(batch_size=2))
+    async def keeps_or_waits(name: str) -> str:
+        with (tmp_path / name).open("a") as starts:
+            starts.write("x")
+        if name == "keeps":
+            while not (tmp_path / "waits").exists():
+                await asyncio.sleep(0.01)
+            os.read(os.pipe()[0], 1)  # nothing can interrupt it
+        if len((tmp_path / "waits").read_text()) == 1:
+            await asyncio.sleep(20)
+        return name
+
+    runner = LoopbackRunner.of(fragile_cluster, retries)
+    keeps, waits = run_states(runner, lambda: keeps_or_waits.map(["keeps", "waits"]))
+
+    assert keeps.name == "TimedOut"
+    if retries:
+        assert waits.result() == "waits"
+        assert names(waits) == ["Pending", "Running", "Rerunning", "Completed"]
+    else:
+        assert waits.is_crashed()
+        assert "keeps_or_waits-0" in (waits.message or "")
+    assert len((tmp_path / "waits").read_text()) == 1 + retries

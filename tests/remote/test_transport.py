@@ -1,0 +1,152 @@
+"""The road in both directions: reports come while tasks run, in small messages, and what is lost is told of (D23)."""
+
+import contextvars
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from core_engine import flow, get_client, get_run_logger, task
+from core_engine.concurrency.waiting import step
+from core_engine.remote import reports
+from core_engine.remote.reports import Message
+from core_engine.runtime import flow_run
+from tests.support.loopback import LARGEST_MESSAGE, LoopbackCluster, LoopbackRunner
+
+PATIENCE = 20.0
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+@contextmanager
+def messages(cluster: LoopbackCluster, is_lost: Callable[[Message], bool] = lambda m: False) -> Iterator[list[bytes]]:
+    """Gives what workers send meanwhile; what `is_lost` never arrives."""
+    seen: list[bytes] = []
+    listen = cluster.listen
+
+    def listen_between(receive: Callable[[bytes], None]) -> None:
+        def between(content: bytes) -> None:
+            seen.append(content)
+            if not is_lost(Message.decode(content)):
+                receive(content)
+
+        listen(between)
+
+    cluster.listen = listen_between  # type: ignore[method-assign]
+    try:
+        yield seen
+    finally:
+        cluster.listen = listen  # type: ignore[method-assign]
+
+
+def lines(flow_run_id: Any = None) -> list[str]:
+    return [stored.entry.message for stored in step(get_client().read_logs(flow_run_id or UUID(flow_run.id)))]
+
+
+@pytest.mark.behaviour("D23", "LOG-1")
+def test_what_a_task_logs_arrives_while_it_runs(cluster: LoopbackCluster, tmp_path: Path) -> None:
+    @task
+    def waits() -> str:
+        get_run_logger().info("halfway")
+        wait_for((tmp_path / "go").exists)
+        return "done"
+
+    @flow(task_runner=LoopbackRunner.of(cluster))
+    def outer() -> str:
+        future = waits.submit()
+        wait_for(lambda: "halfway" in lines())
+        assert future.get_state().is_running()
+        (tmp_path / "go").touch()
+        return future.result()
+
+    assert outer() == "done"
+
+
+@pytest.mark.behaviour("D23")
+def test_messages_are_small_however_much_is_said(cluster: LoopbackCluster) -> None:
+    @task
+    def talks(x: int) -> None:
+        for line in range(200):
+            get_run_logger().info("%d-%d-%s", x, line, "x" * 500)
+
+    @flow(task_runner=LoopbackRunner.of(cluster))
+    def outer() -> list[str]:
+        talks.map(range(4), return_state=True)
+        return [line.rpartition("-")[0] for line in lines() if line.endswith("xxx")]
+
+    with messages(cluster) as seen:
+        said = outer()
+
+    assert max(map(len, seen)) <= LARGEST_MESSAGE
+    for x in range(4):
+        assert [line for line in said if line.startswith(f"{x}-")] == [f"{x}-{line}" for line in range(200)]
+
+
+@pytest.mark.behaviour("D23", "LOG-1")
+def test_lines_that_are_lost_on_their_way_are_told_of(cluster: LoopbackCluster, tmp_path: Path) -> None:
+    lost: list[Message] = []
+
+    def is_lost(message: Message) -> bool:
+        if not lost and message.number > 0 and {record[0] for record in message.records} == {reports.LOG}:
+            lost.append(message)
+            (tmp_path / "lost").touch()
+            return True
+        return False
+
+    @task
+    def talks() -> str:
+        number = 0
+        while not (tmp_path / "lost").exists() and number < 5_000:
+            get_run_logger().info("%d-%s", number, "x" * 500)
+            number += 1
+            time.sleep(0.001)
+        return f"{number} lines"
+
+    @flow(task_runner=LoopbackRunner.of(cluster))
+    def outer() -> Any:
+        return talks.submit()
+
+    with messages(cluster, is_lost):
+        state = outer(return_state=True)
+
+    said = int(state.result().result().split()[0])
+    (message,) = lost
+    stored = lines(state.state_details.flow_run_id)
+    assert len([line for line in stored if line.endswith("xxx")]) == said - len(message.records)
+    told = [line for line in stored if "lost on their way" in line]
+    assert any(re.match(rf"{len(message.records)} of \d+ log lines of worker loopback-", line) for line in told)
+
+
+@pytest.mark.behaviour("D23", "LOG-1")
+def test_lines_of_a_thread_that_outlives_its_task_arrive(cluster: LoopbackCluster, tmp_path: Path) -> None:
+    @task
+    def leaves_a_thread() -> str:
+        logger = get_run_logger()
+
+        def goes_on() -> None:
+            wait_for((tmp_path / "go").exists)
+            logger.info("late")
+
+        threading.Thread(target=contextvars.copy_context().run, args=(goes_on,), daemon=True).start()
+        return "done"
+
+    @flow(task_runner=LoopbackRunner.of(cluster))
+    def outer() -> str:
+        future = leaves_a_thread.submit()
+        value = future.result()
+        (tmp_path / "go").touch()
+        wait_for(lambda: "late" in lines())
+        return value
+
+    assert outer() == "done"

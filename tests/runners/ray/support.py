@@ -1,0 +1,95 @@
+"""What tests on Ray have in common."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from core_engine import get_client
+from core_engine.concurrency.waiting import step
+
+PATIENCE = 20.0
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    """Wait until something has happened."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
+def messages(flow_run_id: Any) -> list[str]:
+    """Return the stored lines of a flow run."""
+    return [stored.entry.message for stored in step(get_client().read_logs(flow_run_id))]
+
+
+class RayProcesses:
+    """A head and workers as `ray start` makes them, each a process of its own with children.
+
+    Parameters:
+        folder: Where Ray keeps what it writes; its path must be short, since sockets lie below it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.address = f"127.0.0.1:{free_port()}"
+
+    def start_head(self, num_cpus: int = 1) -> None:
+        port = self.address.rpartition(":")[2]
+        self._start(f"--num-cpus={num_cpus}", "--head", f"--port={port}", f"--temp-dir={self.folder}")
+        wait_for(lambda: can_connect(self.address), seconds=40)
+
+    def start_worker(self, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        return self._start("--num-cpus=1", f"--address={self.address}", environment=environment or {})
+
+    def _start(self, *options: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
+        store = "--object-store-memory=80000000"
+        with (self.folder / "start.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*command, *options, store],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "RAY_AUTH_MODE": "disabled", **(environment or {})},
+            )
+        self.processes.append(process)
+        return process
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill a node with everything that it runs."""
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        for one in [*children, process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait()
+        psutil.wait_procs(children, timeout=PATIENCE)
+
+    def close(self) -> None:
+        for process in reversed(self.processes):
+            self.kill(process)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def can_connect(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 1).close()
+    except OSError:
+        return False
+    return True

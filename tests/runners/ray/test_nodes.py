@@ -1,0 +1,205 @@
+"""Ray of several nodes, started by `ray start`: nodes that join, die, or lack something, and the end of the head."""
+
+import json
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core_engine import get_client
+from core_engine.concurrency.waiting import step
+from tests.faults.helpers import script
+from tests.runners.ray.support import RayProcesses, wait_for
+
+pytestmark = pytest.mark.faults
+
+RAY_SECONDS = 50.0
+
+BEGINNING = """
+    import json, os, sys, threading, time
+    from pathlib import Path
+    from core_engine import flow, task
+    from core_engine.tasks import MapOptions
+    from runners.ray import RayTaskRunner, remote_options
+    from tests.runners.ray.support import wait_for
+
+    folder = Path(os.environ["FOLDER"])
+    runner = RayTaskRunner(address=os.environ["ADDRESS"])
+
+    @task(map_options=MapOptions(batch_size=1))
+    def waits(name):
+        (folder / f"running-{name}").touch()
+        wait_for((folder / "go").exists, seconds=50)
+        return name
+
+    def node():
+        import ray
+        return ray.get_runtime_context().get_node_id()
+    """
+
+
+def source(rest: str) -> str:
+    return textwrap.dedent(BEGINNING) + textwrap.dedent(rest)
+
+
+@pytest.fixture
+def nodes() -> Iterator[RayProcesses]:
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        processes = RayProcesses(Path(folder))
+        try:
+            yield processes
+        finally:
+            processes.close()
+
+
+@pytest.mark.behaviour("RAY-1", "RAY-3", "D12", "D21")
+def test_a_flow_runs_on_a_head_and_a_worker_and_leaves_them_clean(nodes: RayProcesses, tmp_path: Path) -> None:
+    nodes.start_head()
+    nodes.start_worker()
+    with script(
+        tmp_path,
+        source("""
+        @task(map_options=MapOptions(batch_size=1))
+        def make(name):
+            (folder / f"there-{name}").touch()
+            wait_for(lambda: len(list(folder.glob("there-*"))) >= 2, seconds=50)
+            return node(), os.urandom(2_000_000)
+
+        @task
+        def elsewhere(made):
+            return made[0] != node(), len(made[1])
+
+        @flow(task_runner=runner)
+        def meets():
+            first, second = make.map(["a", "b"])
+            print(json.dumps([first.result()[0] != second.result()[0]]))
+            chained = [elsewhere.submit(made) for made in make.map(["c", "d"])]
+            print(json.dumps([future.result()[1] for future in chained]))
+
+        meets()
+        import ray
+        ray.init(address=os.environ["ADDRESS"], logging_level="ERROR", log_to_driver=False)
+        print(json.dumps([len(ray.nodes()), ray.util.list_named_actors(all_namespaces=True)]))
+        ray.shutdown()
+        """),
+        ADDRESS=nodes.address,
+        FOLDER=str(tmp_path),
+        RAY_AUTH_MODE="disabled",
+    ) as running:
+        code, errors = running.end(RAY_SECONDS)
+
+    assert code == 0, errors
+    assert [json.loads(line) for line in running.lines] == [[True], [2_000_000, 2_000_000], [2, []]]
+    assert "Connecting to an existing Ray" in errors
+
+
+@pytest.mark.behaviour("D22", "D21")
+def test_a_node_that_joins_is_used_and_one_that_dies_takes_only_its_runs_along(
+    nodes: RayProcesses, tmp_path: Path
+) -> None:
+    nodes.start_head()
+    with script(
+        tmp_path,
+        source("""
+        @flow(task_runner=runner)
+        def outer():
+            return waits.map(["a", "b"])
+
+        print(json.dumps([state.name for state in outer(return_state=True).result(raise_on_failure=False)]))
+        """),
+        ADDRESS=nodes.address,
+        FOLDER=str(tmp_path),
+        RAY_AUTH_MODE="disabled",
+    ) as running:
+        wait_for(lambda: len(list(tmp_path.glob("running-*"))) == 1, seconds=RAY_SECONDS)
+        (first,) = [path.name.removeprefix("running-") for path in tmp_path.glob("running-*")]
+        worker = nodes.start_worker()
+        wait_for(lambda: len(list(tmp_path.glob("running-*"))) == 2, seconds=RAY_SECONDS)
+        # Its start has been reported when the store knows of it.
+        wait_for(lambda: states() == ["RUNNING", "RUNNING"], seconds=RAY_SECONDS)
+        nodes.kill(worker)
+        wait_for(lambda: "CRASHED" in states(), seconds=RAY_SECONDS)
+        (tmp_path / "go").touch()
+        code, errors = running.end(RAY_SECONDS)
+
+    assert code == 0, errors
+    expected = ["Completed", "Crashed"] if first == "a" else ["Crashed", "Completed"]
+    assert json.loads(running.lines[-1]) == expected
+
+
+def states() -> list[str]:
+    (run,) = step(get_client().read_flow_runs())
+    return [one.state_type.value for one in step(get_client().read_task_runs(run.id))]
+
+
+@pytest.mark.behaviour("D22", "I7")
+def test_the_end_of_the_head_ends_every_run(nodes: RayProcesses, tmp_path: Path) -> None:
+    nodes.start_head(num_cpus=2)
+    with script(
+        tmp_path,
+        source("""
+        @flow(task_runner=runner)
+        def outer():
+            return [*waits.map(["a", "b", "c"]), waits.submit("d")]
+
+        ended = outer(return_state=True).result(raise_on_failure=False)
+        print(json.dumps([[state.name, state.message] for state in ended]))
+        """),
+        ADDRESS=nodes.address,
+        FOLDER=str(tmp_path),
+        RAY_AUTH_MODE="disabled",
+    ) as running:
+        wait_for(lambda: states_so_far().count("RUNNING") == 2, seconds=RAY_SECONDS)
+        nodes.kill(nodes.processes[0])
+        code, errors = running.end(RAY_SECONDS)
+
+    assert code == 0, errors
+    found: Any = json.loads(running.lines[-1])
+    assert [name for name, _ in found] == ["Crashed"] * 4, found
+    assert "Ray is gone" in errors
+
+
+def states_so_far() -> list[str]:
+    return states() if step(get_client().read_flow_runs()) else []
+
+
+@pytest.mark.behaviour("D21")
+def test_a_node_without_core_engine_is_named_before_anything_runs(nodes: RayProcesses, tmp_path: Path) -> None:
+    nodes.start_head()
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "sitecustomize.py").write_text(
+        "import sys\n\n\nclass Missing:\n    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in ('core_engine', 'runners'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n\n\n"
+        "sys.meta_path.insert(0, Missing())\n"
+    )
+    nodes.start_worker(environment={"PYTHONPATH": str(bare)})
+    with script(
+        tmp_path,
+        source("""
+        import ray
+        ray.init(address=os.environ["ADDRESS"], logging_level="ERROR")
+        wait_for(lambda: len(ray.nodes()) == 2, seconds=50)
+        ray.shutdown()
+
+        @flow(task_runner=runner)
+        def outer():
+            print("begun")
+
+        try:
+            outer()
+        except Exception as error:
+            print(error)
+        """),
+        ADDRESS=nodes.address,
+        FOLDER=str(tmp_path),
+        RAY_AUTH_MODE="disabled",
+    ) as running:
+        code, errors = running.end(RAY_SECONDS)
+
+    assert code == 0, errors
+    assert ["core_engine is not installed on the Ray node" in line for line in running.lines] == [True], running.lines

@@ -106,6 +106,12 @@ class WorkerRoad(Protocol):
     def worker(self) -> str:
         """Name of the worker that this is called in."""
 
+    def this_call(self) -> Any:
+        """Returns what the cluster calls the call that this thread executes."""
+
+    def is_wanted(self, call: Any) -> bool:
+        """Returns whether the cluster still wants a call: not when the flow's process is gone, or was cut off."""
+
     def send(self, message: bytes) -> None:
         """Sends a message to the flow's process; returns at once. Messages of one thread keep their order."""
 

@@ -158,21 +158,21 @@ def test_a_flow_whose_connection_to_the_scheduler_breaks_connects_again(
     finally:
         proxy.close()
 
-    ended = [x for x, state in enumerate(states) if state.is_completed()]
     lost = [x for x, state in enumerate(states) if not state.is_completed()]
     counts = starts(path)
     # What ran when the connection broke has crashed, or was executed once more; nothing else was.
-    assert len(lost) <= (0 if retries else 4)
+    assert len(lost) <= 2 * (1 - retries)
     assert all(states[x].is_crashed() for x in lost)
     assert all(f"The connection to the Dask scheduler at {proxy.address}" in (states[x].message or "") for x in lost)
-    assert sum(counts.values()) <= 40 + 4 * retries
-    assert all(counts[str(x)] == 1 for x in ended) or retries
+    assert len(counts) == 40
+    assert sum(counts.values()) <= 40 + 2 * retries
     with Client(cluster.address, set_as_default=False) as client:
         expect_clean(client)
 
 
 @pytest.mark.behaviour("D22", "CRASH-1", "I2")
-def test_the_end_of_the_scheduler_ends_every_run(cluster: DaskProcesses, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_end_of_the_scheduler_ends_every_run(cluster: DaskProcesses, tmp_path: Path, number: int) -> None:
     path = tmp_path / "starts"
     start_workers(cluster, 2)
     began = 0.0
@@ -182,7 +182,7 @@ def test_the_end_of_the_scheduler_ends_every_run(cluster: DaskProcesses, tmp_pat
         nonlocal began
         futures = notes.map(path, range(40), 0.25)  # type: ignore[call-overload]
         wait_for(lambda: sum(future.state.is_final() for future in futures) > 10)
-        os.kill(cluster.scheduler.pid, signal.SIGKILL)
+        os.kill(cluster.scheduler.pid, number)
         began = time.monotonic()
         return futures
 
@@ -193,6 +193,9 @@ def test_the_end_of_the_scheduler_ends_every_run(cluster: DaskProcesses, tmp_pat
     assert len(ended) > 10
     assert lost
     assert all(state.is_crashed() for state in lost)
-    assert all(f"The connection to the Dask scheduler at {cluster.address}" in (state.message or "") for state in lost)
+    reasons = {state.message or "" for state in lost}
+    # One that ends in order takes its workers along first.
+    assert all("was lost" in reason for reason in reasons)
+    assert any(f"The connection to the Dask scheduler at {cluster.address}" in reason for reason in reasons)
     assert max(starts(path).values()) == 1
     assert time.monotonic() - began < 30

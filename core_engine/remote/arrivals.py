@@ -254,10 +254,9 @@ class Arrivals:
                 queue.reads_stored, queue.common = True, None
             self._send_again(shipment, [position])
             return
-        if queue.returns.get(position):
+        if shipment.is_single:
             crash(queue.run_set, call, pickle.loads(content))
             return
-        queue.returns[position] = 1
         queue.sizer = BlockSizer(1)
         self._send_again(shipment, [position])
 

@@ -67,8 +67,9 @@ class BlockExecution(Beating):
         claim = self._ask((CLAIM,)) if block.must_claim else None
         try:
             by_key = dict(zip(block.value_keys, values, strict=True))
-            definition: Definition = load_common(common[0], Definition, {})
-            shared: Shared = load_common(common[1], Shared, by_key)
+            definition_key, shared_key = block.common_keys
+            definition: Definition = load_common(common[0], Definition, definition_key, {})
+            shared: Shared = load_common(common[1], Shared, shared_key, by_key)
             rows = load(block.rows, by_key)
         except BaseException as error:  # user code runs while it is unpickled, and may raise anything
             self._unreadable(error)

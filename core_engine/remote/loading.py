@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pickle
 import threading
@@ -16,54 +15,52 @@ MOST_KEPT_BYTES = 128 * 1024 * 1024
 
 
 class _Kept:
-    """What was unpickled, by the digest of its bytes, as long as there is room.
+    """What was unpickled, by the keys that the flow's process gave, as long as there is room.
 
     ``_lock`` guards all fields, which the threads of all calls use.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._by_digest: OrderedDict[bytes, tuple[Any, int]] = OrderedDict()
+        self._by_key: OrderedDict[str, tuple[Any, int]] = OrderedDict()
         self._bytes = 0
 
-    def get(self, digest: bytes) -> Any:
-        """Returns what was unpickled from bytes with this digest, None if that is not kept."""
+    def get(self, key: str) -> Any:
+        """Returns what is kept under a key, None if nothing is."""
         with self._lock:
-            found = self._by_digest.get(digest)
+            found = self._by_key.get(key)
             if found is None:
                 return None
-            self._by_digest.move_to_end(digest)
+            self._by_key.move_to_end(key)
             return found[0]
 
-    def put(self, digest: bytes, loaded: Any, size: int) -> None:
-        """Keeps what was unpickled from `size` bytes."""
+    def put(self, key: str, loaded: Any, size: int) -> Any:
+        """Keeps what was unpickled from `size` bytes; returns it, or what another thread has put there before."""
         with self._lock:
-            if digest not in self._by_digest:
-                self._by_digest[digest] = (loaded, size)
-                self._bytes += size
-            while len(self._by_digest) > 1 and (len(self._by_digest) > MOST_KEPT or self._bytes > MOST_KEPT_BYTES):
-                self._bytes -= self._by_digest.popitem(last=False)[1][1]
+            loaded, _ = self._by_key.setdefault(key, (loaded, size))
+            self._bytes = sum(size for _, size in self._by_key.values())
+            while len(self._by_key) > 1 and (len(self._by_key) > MOST_KEPT or self._bytes > MOST_KEPT_BYTES):
+                self._bytes -= self._by_key.popitem(last=False)[1][1]
+            return loaded
 
 
 _kept = _Kept()
 
 
-def load_common(content: bytes, kind: type[Any], values: Mapping[str, Any]) -> Any:
+def load_common(content: bytes, kind: type[Any], key: str | None, values: Mapping[str, Any]) -> Any:
     """Unpickles what many blocks have in common, once for each worker.
 
     Parameters:
         content: A pickled tuple.
         kind: The named tuple that it makes.
+        key: What it is kept under, the same for the same only: tasks may change what is in it. None: it is not kept.
         values: Large values that it may refer to, by their keys.
     """
-    if values:
-        # What it refers to is the cluster's to keep, and not for longer than it is needed.
-        return kind(*load(content, values))
-    digest = hashlib.sha256(content).digest()
-    known = _kept.get(digest)
+    known = None if key is None else _kept.get(key)
     if known is None:
-        known = kind(*load(content, {}))
-        _kept.put(digest, known, len(content))
+        known = kind(*load(content, values))
+        if key is not None:
+            known = _kept.put(key, known, len(content))
     return known
 
 

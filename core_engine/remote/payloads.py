@@ -60,7 +60,8 @@ class Payload(NamedTuple):
 
     ``flow_run`` is the id and name of the flow run, and the name of its flow; ``attempt`` is the flow run's.
     ``must_claim``: nothing of it is executed before the flow's process has said that this is its first start.
-    ``value_keys`` are the keys of the large values that come with the block, in their order.
+    ``value_keys`` are the keys of the large values that come with the block, in their order. ``common_keys`` are those
+    of what comes beside it for many blocks; None: nothing else needs it.
     """
 
     session: str
@@ -74,6 +75,7 @@ class Payload(NamedTuple):
     items: Sequence[Item]
     rows: bytes
     value_keys: Sequence[str]
+    common_keys: Sequence[str | None]
 
 
 def this_process() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -15,13 +16,13 @@ from core_engine.remote.blocks import BlockSizer
 
 if TYPE_CHECKING:
     from core_engine.engine.run_sets import RunSet
+    from core_engine.remote.sharing import Common
 
 
 class RunSetQueue:
-    """The runs of one run set that wait to be sent, and what is known of them.
+    """The runs of one run set that wait to be sent, and what is known of them, for as long as the run set lives.
 
     Attributes:
-        run_set: The run set.
         depth: How many run sets lie before it.
         sizer: Sizes its blocks.
         annotations: What the runner noted where the runs were submitted.
@@ -30,14 +31,14 @@ class RunSetQueue:
         losses: How often a run was lost with its worker while it ran, by position.
         returns: How often a run came back that had not started, by position.
         context: In which its reports are handled.
-        common: References to definition and shared parameters, once they have been made.
-        values: Large values among the shared parameters.
+        common: Definition and shared parameters, once they have been made.
         reads_stored: Whether stored values are read in the flow's process, since a worker does not see them.
     """
 
     def __init__(self, run_set: RunSet, depth: int) -> None:
         options = run_set.task.map_options
-        self.run_set = run_set
+        # Whoever has a call of the run set holds it; a queue that did would keep both, and all values, to the end.
+        self._run_set = weakref.ref(run_set)
         self.depth = depth
         self.sizer = BlockSizer(None if options is None else options.batch_size)
         self.annotations: Any = None
@@ -46,11 +47,16 @@ class RunSetQueue:
         self.losses: dict[int, int] = {}
         self.returns: dict[int, int] = {}
         self.context = run_set.context.copy()
-        self.common: list[Any] | None = None
-        self.values: list[Any] = []
+        self.common: Common | None = None
         self.reads_stored = False
         self._blocks: deque[CallBlock] = deque()
         self._waiting = 0
+
+    @property
+    def run_set(self) -> RunSet:
+        run_set = self._run_set()
+        assert run_set is not None
+        return run_set
 
     def add(self, block: CallBlock) -> None:
         self._blocks.append(block)

@@ -6,7 +6,7 @@ import itertools
 import logging
 import pickle
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.waiting import step
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from core_engine.engine.calls import TaskCall
     from core_engine.engine.run_sets import RunSet
     from core_engine.remote.queues import Queues, RunSetQueue
-    from core_engine.remote.sharing import SharedContent
+    from core_engine.remote.sharing import Common, SharedContent
     from core_engine.remote.values import ClusterResult
 
 BLOCKS_PER_SLOT = 2
@@ -132,23 +132,29 @@ class Sender:
         queue: RunSetQueue,
         calls: list[TaskCall],
         rows: bytes,
-        common: list[Any],
+        common: Common,
         values: list[ClusterResult[Any]],
     ) -> None:
         number = next(self._numbers)
-        keys = list(dict.fromkeys(value.key for value in (*queue.values, *values)))
-        payload = pickle.dumps(tuple(self._payload(queue, calls, number, rows, keys)), protocol=5)
+        keys = list(dict.fromkeys(value.key for value in (*common.values, *values)))
+        payload = pickle.dumps(tuple(self._payload(queue, calls, number, rows, keys, common.keys)), protocol=5)
         name = f"{queue.run_set.task.name}-{uuid.uuid4().hex}"
         shipment = self._on_the_way[number] = Shipment(number, name, queue, calls)
         references = [self._road.reference(key) for key in keys]
-        block = Block(name, payload, common, references, len(calls), queue.depth, queue.annotations)
+        block = Block(name, payload, common.references, references, len(calls), queue.depth, queue.annotations)
         try:
             self._road.send(block, lambda content, error: self._done(shipment, content, error))
         except Exception as error:
             self._done(shipment, None, error)
 
     def _payload(
-        self, queue: RunSetQueue, calls: list[TaskCall], number: int, rows: bytes, value_keys: list[str]
+        self,
+        queue: RunSetQueue,
+        calls: list[TaskCall],
+        number: int,
+        rows: bytes,
+        value_keys: Sequence[str],
+        common_keys: Sequence[str | None],
     ) -> Payload:
         run_set = queue.run_set
         groups, items = _items(queue, calls)
@@ -165,6 +171,7 @@ class Sender:
             items,
             rows,
             value_keys,
+            common_keys,
         )
 
     def _must_claim(self, queue: RunSetQueue, calls: list[TaskCall]) -> bool:

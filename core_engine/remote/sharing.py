@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core_engine.remote.shipment import definition_of, shared_of
 
@@ -11,9 +12,25 @@ if TYPE_CHECKING:
     from core_engine.remote.queues import RunSetQueue
     from core_engine.remote.roads import Road
     from core_engine.remote.shared_storages import SharedStorages
+    from core_engine.remote.values import ClusterResult
 
 # What is put into a block itself rather than shared.
 SMALL = 16 * 1024
+
+
+class Common(NamedTuple):
+    """What goes with each block of a run set: its definition, and the parameters that all its runs share.
+
+    Attributes:
+        references: Where the cluster has them.
+        keys: What a worker keeps each under; None: not at all. Two that are equal are not the same: what tasks do to
+            the objects of one map is nothing to those of another.
+        values: Large values among the parameters.
+    """
+
+    references: tuple[Any, Any]
+    keys: tuple[str, str | None]
+    values: list[ClusterResult[Any]]
 
 
 class SharedContent:
@@ -27,10 +44,10 @@ class SharedContent:
     def __init__(self, road: Road, storages: SharedStorages) -> None:
         self._road = road
         self._storages = storages
-        self._definitions: dict[tuple[int, int], list[tuple[Any, Any]]] = {}
+        self._definitions: dict[tuple[int, int], list[tuple[Any, tuple[str, Any]]]] = {}
 
-    def of(self, queue: RunSetQueue) -> list[Any]:
-        """Returns what goes with each block of a run set: references to its definition and to its shared parameters.
+    def of(self, queue: RunSetQueue) -> Common:
+        """Returns what goes with each block of a run set.
 
         Raises:
             UpstreamTaskError: A shared parameter waits for an upstream that did not complete.
@@ -39,10 +56,13 @@ class SharedContent:
         if queue.common is None:
             run_set = queue.run_set
             shared, values = shared_of(run_set, queue.reads_stored)
-            inline = len(shared) <= SMALL or run_set.count == 1
+            is_for_one = run_set.count == 1
+            inline = len(shared) <= SMALL or is_for_one
             reference = shared if inline else self._road.share(f"{run_set.task.name}-parameters", shared)
-            queue.values = values
-            queue.common = [self._definition(run_set), reference]
+            # Values that it refers to are the cluster's to keep, and not for longer than they are needed.
+            key = None if is_for_one or values else _new_key()
+            definition_key, definition = self._definition(run_set)
+            queue.common = Common((definition, reference), (definition_key, key), values)
         return queue.common
 
     def forget(self, queue: RunSetQueue) -> None:
@@ -50,17 +70,21 @@ class SharedContent:
         queue.common = None
         self._definitions.clear()
 
-    def _definition(self, run_set: RunSet) -> Any:
-        """Returns the reference to a run set's definition, pickled and sent once for all run sets like it."""
+    def _definition(self, run_set: RunSet) -> tuple[str, Any]:
+        """Returns key of and reference to a run set's definition, pickled and sent once for all run sets like it."""
         known = self._definitions.setdefault((id(run_set.task), id(run_set.settings)), [])
         policy = (run_set.task, run_set.settings, run_set.result_factory, run_set.log_prints)
-        for other, reference in known:
+        for other, found in known:
             if other[2:] == policy[2:]:
-                return reference
-        reference = self._road.share(f"{run_set.task.name}-definition", self._definition_of(run_set))
-        known.append((policy, reference))
-        return reference
+                return found
+        found = _new_key(), self._road.share(f"{run_set.task.name}-definition", self._definition_of(run_set))
+        known.append((policy, found))
+        return found
 
     def _definition_of(self, run_set: RunSet) -> bytes:
         factory = run_set.result_factory
         return definition_of(run_set, self._storages.token_of(factory.storage) if factory.persist_result else None)
+
+
+def _new_key() -> str:
+    return uuid.uuid4().hex

@@ -8,7 +8,6 @@ from core_engine.remote.reports import MessageOrder
 
 if TYPE_CHECKING:
     from core_engine.engine.calls import TaskCall
-    from core_engine.engine.run_sets import RunSet
     from core_engine.remote.queues import RunSetQueue
 
 
@@ -19,6 +18,8 @@ class Shipment:
         number: The block's number in the session.
         name: Its name on the cluster.
         queue: Where its runs came from.
+        run_set: Whose runs they are.
+        is_single: Whether it was sent with one run.
         calls: Its runs without a reported end, by position, in order.
         lines: How many logged lines of it have arrived.
         order: Puts its messages in order.
@@ -27,19 +28,20 @@ class Shipment:
         worker: Who executes it, "" before that is known.
     """
 
-    __slots__ = ("attempt", "calls", "lines", "name", "number", "order", "queue", "reads_stored", "worker")
+    __slots__ = (
+        *("attempt", "calls", "is_single", "lines", "name", "number", "order", "queue", "reads_stored", "run_set"),
+        "worker",
+    )
 
     def __init__(self, number: int, name: str, queue: RunSetQueue, calls: list[TaskCall]) -> None:
         self.number = number
         self.name = name
         self.queue = queue
+        self.run_set = queue.run_set
+        self.is_single = len(calls) == 1
         self.calls = {call.index: call for call in calls}
         self.order = MessageOrder()
         self.lines = 0
         self.reads_stored = queue.reads_stored
         self.attempt: str | None = None
         self.worker = ""
-
-    @property
-    def run_set(self) -> RunSet:
-        return self.queue.run_set

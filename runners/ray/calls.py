@@ -46,8 +46,8 @@ class Call:
         """Looks at what a failed call returned otherwise: Ray prints errors that nobody has looked at."""
 
 
-class BlockOfOne(Call):
-    """A call of ``execute_one``: its value is there when the call is over."""
+class BlockAtOnce(Call):
+    """A call of ``execute_at_once``: its value is there when the call is over."""
 
     @property
     def ending(self) -> Any:
@@ -60,8 +60,8 @@ class BlockOfOne(Call):
         _look_at([self._result[1]])
 
 
-class BlockOfSeveral(Call):
-    """A call of ``execute_several``: values come while it runs, and at last its report.
+class BlockByAndBy(Call):
+    """A call of ``execute_by_and_by``: values come while it runs, and at last its report.
 
     ``_lock`` guards the generator and what came out of it.
     """

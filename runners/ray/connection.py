@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from runners.ray.process import process_ray
+from runners.ray.process import CLIENT, process_ray
 
 if TYPE_CHECKING:
     from runners.ray.road import RayRoad
@@ -32,9 +32,9 @@ class Connection:
             Exception: Ray cannot be started or reached, or lacks something; it is logged.
         """
         try:
-            process_ray.acquire(self._runner.address, self._runner.init_kwargs or {}, self._logger)
+            address = process_ray.acquire(self._runner.address, self._runner.init_kwargs or {}, self._logger)
             self._is_held = True
-            return self._road()
+            return self._road(address)
         except Exception:
             self._logger.exception("Ray could not be started or reached.")
             raise
@@ -45,13 +45,14 @@ class Connection:
             self._is_held = False
             process_ray.release()
 
-    def _road(self) -> RayRoad:
+    def _road(self, address: str) -> RayRoad:
         from runners.ray.nodes import Nodes
         from runners.ray.road import RayRoad
 
         nodes = Nodes(self._logger)
         # Its process starts while the nodes are asked.
-        road = RayRoad(nodes, self._logger)
+        is_client = address.startswith(CLIENT)
+        road = RayRoad(nodes, self._logger, address.removeprefix(CLIENT), has_streams=not is_client)
         nodes.look()
         self._logger.info("Ray has %d nodes, on which %d calls run at once", nodes.count, nodes.slots)
         road.wait_until_open()

@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from core_engine.remote import run_call
 from runners.ray.options import NONE
-from runners.ray.worker import execute_one, execute_several
+from runners.ray.worker import execute_at_once, execute_by_and_by
 
 if TYPE_CHECKING:
     from core_engine.remote import Block
-
-ONE_RETURNS = 2
-SEVERAL_RETURN = "streaming"
 
 
 def task_name_of(block: Block) -> str:
@@ -31,36 +28,35 @@ class RemoteFunctions:
         self._known: dict[tuple[bool, str], Any] = {}
         self._named: dict[tuple[bool, str, str], Any] = {}
 
-    def of(self, block: Block) -> Any:
+    def of(self, block: Block, at_once: bool) -> Any:
         """Returns the remote function for a block, named after the block's task.
+
+        Parameters:
+            block: The block.
+            at_once: Whether what it returns comes at its end: ``execute_at_once``, else ``execute_by_and_by``.
 
         Raises:
             ValueError, TypeError: Ray refuses an option.
         """
         options = block.annotations or NONE
         chosen = repr(sorted(options.items()))
-        is_one = block.size == 1
         task_name = task_name_of(block)
         with self._lock:
-            named = self._named.get((is_one, chosen, task_name))
+            named = self._named.get((at_once, chosen, task_name))
             if named is None:
-                function = self._known.get((is_one, chosen))
+                function = self._known.get((at_once, chosen))
                 if function is None:
-                    function = self._known[is_one, chosen] = _remote(is_one, options)
-                named = self._named[is_one, chosen, task_name] = function.options(name=task_name)
+                    function = self._known[at_once, chosen] = _remote(at_once, options)
+                named = self._named[at_once, chosen, task_name] = function.options(name=task_name)
             return named
 
 
-def _remote(is_one: bool, options: Mapping[str, Any]) -> Any:
+def _remote(at_once: bool, options: Mapping[str, Any]) -> Any:
     import ray
 
     # Starts are counted by us, not by Ray (D22).
-    chosen = {
-        **options,
-        "max_retries": 0,
-        "num_returns": ONE_RETURNS if is_one else SEVERAL_RETURN,
-    }
-    return ray.remote(**chosen)(execute_one if is_one else execute_several)
+    chosen = {**options, "max_retries": 0, "num_returns": 2 if at_once else "streaming"}
+    return ray.remote(**chosen)(execute_at_once if at_once else execute_by_and_by)
 
 
 @cache

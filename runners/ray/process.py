@@ -17,6 +17,8 @@ from core_engine.task_runners import Outcome
 from runners.ray.signals import handlers_kept
 
 NAMESPACE = "core-engine"
+# Addresses of servers for Ray Client begin with it.
+CLIENT = "ray://"
 CONNECT_SECONDS = 5.0
 # Shared memory for values on a temporary Ray; what does not fit is written to disk.
 SHARE_OF_MEMORY = 0.1
@@ -27,15 +29,16 @@ MOST_STORE_BYTES = 2 * 1024**3
 class ProcessRay:
     """This process's connection to Ray.
 
-    ``_lock`` guards the number of its users and the thread; it is held while Ray starts and ends.
+    ``_lock`` guards the number of its users, the thread and the address; it is held while Ray starts and ends.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
         self._thread: _RayThread | None = None
+        self._address: str | None = None
 
-    def acquire(self, address: str | None, init_kwargs: Mapping[str, Any], logger: logging.Logger) -> None:
+    def acquire(self, address: str | None, init_kwargs: Mapping[str, Any], logger: logging.Logger) -> str:
         """Connects to Ray, starting one if there is none to connect to. Blocks; ``release`` must follow.
 
         Parameters:
@@ -43,6 +46,10 @@ class ProcessRay:
                 names; else a temporary one is started.
             init_kwargs: Arguments for ``ray.init``.
             logger: The runner's.
+
+        Returns:
+            Where Ray answers: "host:port" of its head, or "ray://host:port" of a server for Ray Client; "ray://" alone
+            if that is not known.
 
         Raises:
             ConnectionError: Nothing answers at the address.
@@ -53,26 +60,24 @@ class ProcessRay:
 
         with self._lock:
             if ray.is_initialized():
-                here = ray.get_runtime_context().gcs_address
+                here = self._address or _address_here()
                 _check_same(address, here)
                 logger.info("Using the Ray that this process is connected to, at %s", here)
                 if init_kwargs and self._thread is None:
                     logger.warning("init_kwargs have no effect: the Ray at %s was initialised before.", here)
             else:
-                self._thread = _RayThread(_chosen(address, init_kwargs, logger))
-                try:
-                    self._thread.start_ray()
-                except BaseException:
-                    self._thread = None
-                    raise
+                thread = _RayThread(_chosen(address, init_kwargs, logger))
+                here = self._address = thread.start_ray()
+                self._thread = thread
             self._users += 1
+            return here
 
     def release(self) -> None:
         """Ends the use of Ray; the last user ends a Ray that was started, or connected to, by ``acquire``. Blocks."""
         with self._lock:
             self._users -= 1
             if self._users == 0 and self._thread is not None:
-                thread, self._thread = self._thread, None
+                thread, self._thread, self._address = self._thread, None, None
                 thread.stop_ray()
 
 
@@ -85,14 +90,15 @@ class _RayThread:
 
     def __init__(self, options: dict[str, Any]) -> None:
         self._options = options
-        self._started: Outcome[None] = Outcome()
+        self._started: Outcome[str] = Outcome()
         self._has_started = False
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="core-engine-ray", daemon=True)
 
-    def start_ray(self) -> None:
+    def start_ray(self) -> str:
+        """Returns where Ray answers. Raises what ``ray.init`` raised."""
         self._thread.start()
-        self._started.wait_result()
+        return self._started.wait_result()
 
     def stop_ray(self) -> None:
         self._is_over.set()
@@ -108,7 +114,7 @@ class _RayThread:
         with handlers_kept():
             ray.shutdown()
 
-    def _init(self) -> None:
+    def _init(self) -> str:
         import ray
 
         # What Ray says at its start is of no use here: that this is not the main thread, and advice to operators.
@@ -116,6 +122,16 @@ class _RayThread:
         if "logging_level" not in self._options:
             logging.getLogger("ray").setLevel(logging.WARNING)
         self._has_started = True
+        address: str = self._options["address"]
+        return address if address.startswith(CLIENT) else _address_here()
+
+
+def _address_here() -> str:
+    """Returns where the Ray answers that this process is connected to; only CLIENT where nobody says, by Ray Client."""
+    import ray
+    from ray.util import client
+
+    return CLIENT if client.ray.is_connected() else str(ray.get_runtime_context().gcs_address)
 
 
 def _chosen(address: str | None, init_kwargs: Mapping[str, Any], logger: logging.Logger) -> dict[str, Any]:
@@ -160,7 +176,7 @@ def _resolved(address: str | None) -> str:
 
 def _check_answers(address: str) -> None:
     """Finds out within seconds that nothing is there, for which Ray itself takes a minute."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
     if not host or not port.isdecimal():
         return
     try:

@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from core_engine.exceptions import CoreEngineError
 from core_engine.remote import Block, WorkerLost
-from runners.ray.calls import BlockOfOne, BlockOfSeveral, Call, Calls, Done
+from runners.ray.calls import BlockAtOnce, BlockByAndBy, Call, Calls, Done
 from runners.ray.functions import functions, remote_call, task_name_of
 from runners.ray.mailbox import MOST_WAITING, Mailbox
 from runners.ray.watch import Watch
@@ -52,12 +52,16 @@ class RayRoad:
     Parameters:
         nodes: The nodes of the Ray that this process is connected to.
         logger: The runner's.
+        address: "host:port" of what answers as long as Ray is there.
+        has_streams: Whether calls can return something while they run, as Ray Client's cannot: there large values of
+            blocks of several runs come back with the reports.
     """
 
     may_start_again = False
 
-    def __init__(self, nodes: Nodes, logger: logging.Logger) -> None:
+    def __init__(self, nodes: Nodes, logger: logging.Logger, address: str, has_streams: bool) -> None:
         self._nodes = nodes
+        self._has_streams = has_streams
         self._logger = logger
         self._calls = Calls()
         # What the thread of calls is to do: a method, and the name of a call or the key of a value.
@@ -70,7 +74,7 @@ class RayRoad:
         self._is_leaving = False
         self._mailbox: Any = None
         self._mailbox_address: MailboxAddress = ("", "")
-        self._watch = Watch(nodes, logger, self._slots_changed, self._ray_is_gone)
+        self._watch = Watch(nodes, logger, address, self._slots_changed, self._ray_is_gone)
         self._threads = [
             threading.Thread(target=target, name=name, daemon=True)
             for target, name in (
@@ -109,12 +113,15 @@ class RayRoad:
 
     def send(self, block: Block, done: Done) -> None:
         self._check_there()
-        function = functions.of(block)
+        is_one = block.size == 1
+        at_once = is_one or not self._has_streams
+        function = functions.of(block, at_once)
         if block.annotations:
             self._nodes.say_if_none_suits(task_name_of(block), block.annotations)
         arguments = (block.name, block.payload, len(block.common), *block.common, *block.values)
-        result = function.remote(self._mailbox_address, *arguments)
-        self._start((BlockOfOne if block.size == 1 else BlockOfSeveral)(block.name, done, result))
+        options = {} if is_one or not at_once else {"most_values": 0}
+        result = function.remote(self._mailbox_address, *arguments, **options)
+        self._start((BlockAtOnce if at_once else BlockByAndBy)(block.name, done, result))
 
     def call(self, name: str, content: bytes, done: Done) -> None:
         self._check_there()

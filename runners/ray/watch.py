@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import ray
-
 from core_engine.exceptions import CoreEngineError
 from runners.ray.process import answers
 
@@ -31,19 +29,25 @@ class Watch:
     Parameters:
         nodes: What is known of its nodes.
         logger: The runner's.
+        address: "host:port" of what answers as long as Ray is there.
         slots_changed: Called when more or fewer calls run there at once.
         gone: Called once, with one line, when Ray is not there any more.
     """
 
     def __init__(
-        self, nodes: Nodes, logger: logging.Logger, slots_changed: Callable[[], None], gone: Callable[[str], None]
+        self,
+        nodes: Nodes,
+        logger: logging.Logger,
+        address: str,
+        slots_changed: Callable[[], None],
+        gone: Callable[[str], None],
     ) -> None:
         self._nodes = nodes
         self._logger = logger
         self._slots_changed = slots_changed
         self._gone = gone
         self._is_over = threading.Event()
-        self._address = ray.get_runtime_context().gcs_address
+        self._address = address
         self._threads = [
             threading.Thread(target=self._watch, name="core-engine-ray-watch", daemon=True),
             threading.Thread(target=self._look, name="core-engine-ray-nodes", daemon=True),
@@ -71,7 +75,9 @@ class Watch:
                 return
 
     def _silence(self) -> str | None:
-        """Returns why the head does not answer; None if it does."""
+        """Returns why the head does not answer; None if it does, or where it would is not known."""
+        if not self._address:
+            return None
         host, _, port = self._address.rpartition(":")
         try:
             answers(host, int(port))

@@ -24,10 +24,10 @@ MailboxAddress = tuple[str, str]
 Report = tuple[str, str, int, list[bytes]]
 
 
-def execute_one(
-    mailbox: MailboxAddress, call: str, payload: bytes, shared: int, *inputs: Any
+def execute_at_once(
+    mailbox: MailboxAddress, call: str, payload: bytes, shared: int, *inputs: Any, most_values: int = 1
 ) -> tuple[Report, bytes | Any | None]:
-    """Executes a block of one run; its value, if it stays on the cluster, is the second thing returned.
+    """Executes a block; the value that stays on the cluster is the second thing returned. For a block of one run.
 
     Parameters:
         mailbox: The way to the flow's process.
@@ -35,17 +35,18 @@ def execute_one(
         payload: The block.
         shared: How many of the `inputs` are shared by many blocks; the others are large values.
         inputs: Both.
+        most_values: How many values can stay on the cluster: 1, or 0 for blocks of several runs.
     """
-    road = RayWorkerRoad(mailbox, call, most_values=1)
+    road = RayWorkerRoad(mailbox, call, most_values)
     content = execute_block(payload, inputs[:shared], Values(inputs[shared:]), road)
     values = road.take_values()
     return road.close(content), values[0] if values else None
 
 
-def execute_several(mailbox: MailboxAddress, call: str, payload: bytes, shared: int, *inputs: Any) -> Iterator[Any]:
-    """Executes a block of several runs: gives values that stay on the cluster while it runs, at last its report.
+def execute_by_and_by(mailbox: MailboxAddress, call: str, payload: bytes, shared: int, *inputs: Any) -> Iterator[Any]:
+    """Executes a block: gives values that stay on the cluster while it runs, at last its report. For several runs.
 
-    Parameters as ``execute_one``.
+    Parameters as ``execute_at_once``.
     """
     road = RayWorkerRoad(mailbox, call, most_values=None)
     turns = execute_in_turns(payload, inputs[:shared], Values(inputs[shared:]), road)
@@ -88,7 +89,7 @@ class RayWorkerRoad:
     ``_lock`` guards what is kept and sent: threads of the call, of the user and the pulse come here.
 
     Parameters:
-        mailbox, call: As ``execute_one``.
+        mailbox, call: As ``execute_at_once``.
         most_values: How many values the call can leave on the cluster; None: any number.
     """
 

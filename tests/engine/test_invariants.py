@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -36,9 +37,13 @@ class LoopGuard:
                 guard.longest = max(guard.longest, time.thread_time() - start)
 
         asyncio.Handle._run = measured
+        # A full collection goes through all that earlier tests left, in whichever thread it begins.
+        gc.collect()
+        gc.freeze()
         return self
 
     def __exit__(self, *error):
+        gc.unfreeze()
         asyncio.Handle._run = self._run
 
 

@@ -1,6 +1,10 @@
 """What a worker keeps of what was unpickled, and which value stands where."""
 
+import gc
+import os
 import pickle
+import weakref
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -8,6 +12,8 @@ import pytest
 from core_engine import flow, task, unmapped
 from core_engine.remote import loading
 from core_engine.task_runners import BaseTaskRunner
+from core_engine.tasks import MapOptions
+from tests.support.loopback import LoopbackCluster, LoopbackRunner
 
 
 class One(NamedTuple):
@@ -19,13 +25,14 @@ def nothing_is_kept_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "_kept", loading._Kept())
 
 
-def load(content: bytes) -> Any:
-    return loading.load_common(pickle.dumps((content,)), One, {})
+def load(content: bytes, key: str | None = None) -> Any:
+    return loading.load_common(pickle.dumps((content,)), One, key or content[:1].hex(), {})
 
 
 @pytest.mark.behaviour("I5")
-def test_the_same_bytes_are_unpickled_once() -> None:
+def test_what_has_one_key_is_unpickled_once_and_what_has_another_is_another() -> None:
     assert load(b"definition") is load(b"definition")
+    assert load(b"definition", "another") is not load(b"definition")
 
 
 def test_what_was_not_used_for_long_goes_when_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,3 +77,98 @@ def test_large_values_of_rows_and_of_all_runs_are_told_apart(task_runner: BaseTa
         return [[future.result() for future in futures] for futures in found]
 
     assert exchanging() == [[(2, 1), (3, 1)], [(1, 2), (3, 2)], [(3, 3), (3, 3)]]
+
+
+@pytest.fixture
+def one_worker() -> Any:
+    """A cluster whose only worker has executed what came before, and which may die."""
+    cluster = LoopbackCluster(1)
+    yield LoopbackRunner.of(cluster, retries=1)
+    cluster.close()
+
+
+def test_what_tasks_do_to_the_parameters_of_one_map_is_nothing_to_another(one_worker: BaseTaskRunner) -> None:
+    @task
+    def adds(number: int, seen: list[int]) -> list[int]:
+        seen.append(number)
+        return list(seen)
+
+    @flow(task_runner=one_worker)
+    def twice() -> list[list[int]]:
+        return [[*future.result()] for _ in range(2) for future in adds.map([1, 2], unmapped([]))]
+
+    assert twice() == twice() == [[1], [1, 2], [1], [1, 2]]
+
+
+def test_what_a_task_remembers_is_nothing_to_one_that_is_defined_alike(one_worker: BaseTaskRunner) -> None:
+    def remembers(name: str) -> Any:
+        seen: list[int] = []
+
+        @task(name=name)
+        def adds(number: int) -> list[int]:
+            seen.append(number)
+            return list(seen)
+
+        return adds
+
+    @flow(task_runner=one_worker)
+    def two() -> list[list[int]]:
+        tasks = [remembers("adds"), remembers("adds").with_options(name="adds")]
+        return [future.result() for one in tasks for future in one.map([1, 2])]
+
+    assert two() == two() == [[1], [1, 2], [1], [1, 2]]
+
+
+def test_of_runs_that_have_ended_nothing_is_kept_that_nobody_holds(task_runner: BaseTaskRunner) -> None:
+    @task
+    def size(content: bytes) -> int:
+        return len(content)
+
+    @flow(task_runner=task_runner)
+    def many() -> int:
+        sets = []
+        for number in range(10):
+            future = size.submit(bytes(number))
+            sets.append(weakref.ref(future._run_set))
+            assert future.result() == number
+            del future
+        gc.collect()
+        return sum(one() is not None for one in sets)
+
+    # What was reported last may just be being handled.
+    assert many() <= 1
+
+
+class Difficult:
+    """Ends the process that unpickles it first, and cannot be unpickled later."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return end_or_raise, (self.path,)
+
+
+def end_or_raise(path: Path) -> None:
+    if not path.exists():
+        path.touch()
+        os._exit(1)
+    raise ValueError("it is difficult")
+
+
+def test_a_run_that_came_back_from_a_lost_worker_does_not_crash_for_another_that_cannot_be_unpickled(
+    one_worker: BaseTaskRunner, tmp_path: Path
+) -> None:
+    @task(map_options=MapOptions(batch_size=2))
+    def same(value: Any) -> Any:
+        return value
+
+    @flow(task_runner=one_worker)
+    def both() -> Any:
+        return same.map([Difficult(tmp_path / "met"), 1])
+
+    difficult, easy = both(return_state=True).result(raise_on_failure=False)
+
+    assert easy.result() == 1
+    assert difficult.is_crashed()
+    assert "it is difficult" in difficult.message

@@ -74,15 +74,21 @@ def test_what_a_task_logs_arrives_while_it_runs(cluster: LoopbackCluster, tmp_pa
 
 
 @pytest.mark.behaviour("D23")
-def test_messages_are_small_however_much_is_said(cluster: LoopbackCluster) -> None:
+def test_messages_are_small_however_much_is_said(cluster: LoopbackCluster, tmp_path: Path) -> None:
     @task
     def talks(x: int) -> None:
         for line in range(200):
             get_run_logger().info("%d-%d-%s", x, line, "x" * 500)
+        # A call that is over soon says all at its end.
+        wait_for((tmp_path / "go").exists)
 
     @flow(task_runner=LoopbackRunner.of(cluster))
     def outer() -> list[str]:
-        talks.map(range(4), return_state=True)
+        talking = talks.map(range(4))
+        wait_for(lambda: len(seen) > 1)
+        (tmp_path / "go").touch()
+        for future in talking:
+            future.wait()
         return [line.rpartition("-")[0] for line in lines() if line.endswith("xxx")]
 
     with messages(cluster) as seen:

@@ -1,6 +1,7 @@
 """One Ray of two CPUs for all tests that do not break it. This process is connected to it, as a user's may be."""
 
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,14 +22,14 @@ def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
+    """A Ray of this session; or the one that the variable TEST_RAY_ADDRESS names, to run these tests on another."""
     from runners.ray.process import process_ray
 
+    other = os.environ.get("TEST_RAY_ADDRESS")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
-        process_ray.acquire(None, SMALL, logging.getLogger("tests.ray"))
-    import ray
-
-    yield ray.get_runtime_context().gcs_address
+        address = process_ray.acquire(other, {} if other else SMALL, logging.getLogger("tests.ray"))
+    yield address
     process_ray.release()
 
 

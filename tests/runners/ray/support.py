@@ -42,10 +42,12 @@ class RayProcesses:
         self.folder = folder
         self.processes: list[subprocess.Popen[bytes]] = []
         self.address = f"127.0.0.1:{free_port()}"
+        self.client_address = f"ray://127.0.0.1:{free_port()}"
 
     def start_head(self, num_cpus: int = 1) -> None:
         port = self.address.rpartition(":")[2]
-        self._start(f"--num-cpus={num_cpus}", "--head", f"--port={port}", f"--temp-dir={self.folder}")
+        client = f"--ray-client-server-port={self.client_address.rpartition(':')[2]}"
+        self._start(f"--num-cpus={num_cpus}", "--head", f"--port={port}", client, f"--temp-dir={self.folder}")
         wait_for(lambda: can_connect(self.address), seconds=40)
 
     def start_worker(self, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:

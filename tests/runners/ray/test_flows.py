@@ -1,27 +1,23 @@
 """Flows on Ray: values, logs, large data, cancellation, and the census."""
 
+import asyncio
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from core_engine import State, as_completed, flow, get_client, get_run_logger, task, unmapped
 from core_engine.concurrency.waiting import step
+from core_engine.settings import temporary_settings
 from core_engine.task_runners import BaseTaskRunner
+from runners.ray import RayTaskRunner
 from runners.sequential import SequentialTaskRunner
-
-PATIENCE = 20.0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
+from tests.runners.ray.support import messages, wait_for
 
 
 @dataclasses.dataclass
@@ -137,10 +133,6 @@ def test_lines_arrive_while_the_task_runs_and_once(task_runner: BaseTaskRunner, 
     assert [line for line in said if line.startswith("line")] == [f"line {line}" for line in range(100)]
 
 
-def messages(flow_run_id: Any) -> list[str]:
-    return [stored.entry.message for stored in step(get_client().read_logs(flow_run_id))]
-
-
 @pytest.mark.behaviour("D20")
 def test_a_running_task_is_cancelled_within_a_second(task_runner: BaseTaskRunner, tmp_path: Path) -> None:
     @task
@@ -219,3 +211,177 @@ def test_the_census_counts_the_same_as_sequentially(task_runner: BaseTaskRunner,
         return counted(100, [sources], tmp_path / name)
 
     assert count(task_runner, "ray.html") == count(SequentialTaskRunner(), "here.html")
+
+
+@pytest.mark.behaviour("RAY-7", "RUN-9")
+def test_an_interrupt_in_a_task_is_its_end_and_not_an_exception_of_whoever_waits(task_runner: BaseTaskRunner) -> None:
+    @task
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    @flow(task_runner=task_runner)
+    def outer() -> list[Any]:
+        future = interrupted.submit()
+        future.wait()
+        return [future, alive.submit()]
+
+    @task
+    def alive() -> str:
+        return "alive"
+
+    first, second = outer(return_state=True).result(raise_on_failure=False)
+
+    assert (first.name, first.type.value) == ("Crashed", "CRASHED")
+    assert second.result() == "alive"
+
+
+@pytest.mark.behaviour("RAY-7", "RUN-8")
+def test_a_wait_that_is_over_too_early_ends_nothing(task_runner: BaseTaskRunner, tmp_path: Path) -> None:
+    @task
+    def waits() -> str:
+        wait_for((tmp_path / "go").exists)
+        return "done"
+
+    @flow(task_runner=task_runner)
+    def outer() -> tuple[Any, str]:
+        future = waits.submit()
+        early = future.wait(timeout=0.1)
+        (tmp_path / "go").touch()
+        return early, future.result()
+
+    assert outer() == (None, "done")
+
+
+@pytest.mark.behaviour("RAY-6", "D12")
+def test_values_of_async_tasks_and_nested_ones_become_values_on_the_worker(task_runner: BaseTaskRunner) -> None:
+    @task
+    async def make(x: int) -> bytes:
+        await asyncio.sleep(0.01 * x)
+        return bytes([x]) * 500_000
+
+    @task
+    def measure(nested: dict[str, list[bytes]], *, more: bytes) -> list[int]:
+        return [len(one) for one in nested["all"]] + [more[0]]
+
+    @flow(task_runner=task_runner)
+    def outer() -> list[int]:
+        made: Any = make.map(range(4))
+        return measure.submit({"all": made}, more=made[3]).result()
+
+    assert outer() == [500_000] * 4 + [3]
+
+
+@pytest.mark.behaviour("RAY-9")
+def test_many_quick_submits_and_async_tasks_on_the_workers_own_loop(task_runner: BaseTaskRunner) -> None:
+    @task
+    def quick(x: int) -> int:
+        return x
+
+    @task
+    async def where(x: int) -> tuple[int, int]:
+        await asyncio.sleep(0)
+        return os.getpid(), id(asyncio.get_running_loop()) % 1
+
+    @flow(task_runner=task_runner)
+    def outer() -> tuple[list[int], set[int]]:
+        futures = [quick.submit(x) for x in range(200)]
+        places: Any = where.map(range(20))
+        return [future.result() for future in futures], {place.result()[0] for place in places}
+
+    values, pids = outer()
+    assert values == list(range(200))
+    assert os.getpid() not in pids
+
+
+@pytest.mark.behaviour("RAY-4")
+def test_a_subflow_with_a_runner_of_its_own_and_the_outer_flow_share_one_ray(task_runner: BaseTaskRunner) -> None:
+    @task
+    def double(x: int) -> int:
+        return 2 * x
+
+    @flow(task_runner=RayTaskRunner())
+    def inner(x: int) -> int:
+        return double.submit(x).result()
+
+    @flow(task_runner=task_runner)
+    def outer() -> list[int]:
+        first = double.submit(1)
+        return [inner(first), double.submit(first).result()]
+
+    assert outer() == [4, 4]
+
+
+def test_a_flow_can_be_called_where_a_loop_runs_as_in_a_notebook(task_runner: BaseTaskRunner) -> None:
+    @task
+    async def double(x: int) -> int:
+        return 2 * x
+
+    @flow(task_runner=task_runner)
+    def sync_flow() -> int:
+        futures: Any = double.map([1, 2])
+        return sum(future.result() for future in futures)
+
+    @flow(task_runner=task_runner)
+    async def async_flow() -> int:
+        futures: Any = await double.map([3, 4])  # type: ignore[misc]
+        return sum([await future.result() for future in futures])
+
+    async def cell() -> tuple[int, int]:
+        return sync_flow(), await async_flow()
+
+    assert asyncio.run(cell()) == (6, 14)
+
+
+@pytest.mark.behaviour("D28")
+def test_two_flows_at_once_log_each_by_its_own_level(
+    task_runner: BaseTaskRunner, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    @task
+    def says(name: str, other: str) -> None:
+        (tmp_path / name).touch()
+        wait_for((tmp_path / other).exists)
+        logger = get_run_logger()
+        logger.debug("debug of %s", name)
+        logger.error("error of %s", name)
+
+    @flow(task_runner=task_runner)
+    def outer(name: str, other: str) -> Any:
+        return [says.submit(name, other)]
+
+    def run(level: str, name: str, other: str) -> list[str]:
+        with temporary_settings({"LOGGING_LEVEL": level}):
+            (state,) = outer(name, other, return_state=True).result()
+        return [line for line in messages(state.state_details.flow_run_id) if " of " in line]
+
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(run, "DEBUG", "a", "b"), threads.submit(run, "ERROR", "b", "a")]
+        stored = [one.result() for one in asked]
+
+    assert stored == [["debug of a", "error of a"], ["error of b"]]
+    shown = capfd.readouterr().err
+    assert [shown.count(line) for line in ("error of a", "error of b")] == [1, 1]
+
+
+@pytest.mark.faults
+@pytest.mark.behaviour("D20")
+def test_a_worker_that_cannot_be_interrupted_is_replaced_when_the_flow_ends(
+    task_runner: BaseTaskRunner, tmp_path: Path
+) -> None:
+    @task
+    def stuck() -> None:
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        time.sleep(300)
+
+    @flow(task_runner=task_runner)
+    def outer() -> list[Any]:
+        future = stuck.submit()
+        wait_for((tmp_path / "pid").exists)
+        future.cancel()
+        return [future]
+
+    started = time.monotonic()
+    (state,) = outer(return_state=True).result(raise_on_failure=False)
+
+    assert state.is_cancelled()
+    assert time.monotonic() - started < 30
+    wait_for(lambda: not psutil.pid_exists(int((tmp_path / "pid").read_text())))

@@ -12,7 +12,7 @@ import pytest
 from core_engine import get_client
 from core_engine.concurrency.waiting import step
 from tests.faults.helpers import script
-from tests.runners.ray.support import RayProcesses, wait_for
+from tests.runners.ray.support import RayProcesses, can_connect, wait_for
 
 pytestmark = pytest.mark.faults
 
@@ -164,6 +164,47 @@ def test_the_end_of_the_head_ends_every_run(nodes: RayProcesses, tmp_path: Path)
 
 def states_so_far() -> list[str]:
     return states() if step(get_client().read_flow_runs()) else []
+
+
+@pytest.mark.behaviour("RAY-1", "RAY-6")
+def test_ray_client_is_a_way_to_ray_too(nodes: RayProcesses, tmp_path: Path) -> None:
+    nodes.start_head(num_cpus=2)
+    wait_for(lambda: can_connect(nodes.client_address.removeprefix("ray://")), seconds=RAY_SECONDS)
+    with script(
+        tmp_path,
+        source("""
+        @task
+        def make(x):
+            return bytes([x]) * 1_000_000
+
+        @task(map_options=MapOptions(batch_size=3))
+        def make_many(x):
+            return bytes([x]) * 200_000
+
+        @task
+        def measure(value):
+            return len(value)
+
+        @flow(task_runner=runner)
+        def outer():
+            made = make.submit(1)
+            sizes = [measure.submit(made), *measure.map(make_many.map(range(6)))]
+            return [future.result() for future in sizes] + [len(made.result())]
+
+        print(json.dumps(outer()))
+        # The same where the user has connected the process before.
+        import ray
+        ray.init(os.environ["ADDRESS"], namespace="core-engine", logging_level="ERROR", log_to_driver=False)
+        print(json.dumps(outer.with_options(task_runner=RayTaskRunner())()))
+        """),
+        ADDRESS=nodes.client_address,
+        FOLDER=str(tmp_path),
+        RAY_AUTH_MODE="disabled",
+    ) as running:
+        code, errors = running.end(RAY_SECONDS)
+
+    assert code == 0, errors
+    assert [json.loads(line) for line in running.lines] == [[1_000_000, *[200_000] * 6, 1_000_000]] * 2
 
 
 @pytest.mark.behaviour("D21")

@@ -40,11 +40,13 @@ class WorkerLost(Exception):
     Parameters:
         worker: Name of the worker, "" when it is not known.
         reason: One line.
+        lost_values: Keys of values that the call needs and that are gone with a worker.
     """
 
-    def __init__(self, worker: str, reason: str) -> None:
+    def __init__(self, worker: str, reason: str, lost_values: Sequence[str] = ()) -> None:
         super().__init__(reason)
         self.worker = worker
+        self.lost_values = lost_values
 
 
 # Called once for each block: with what the call returned, or with what became of it instead. Any thread.

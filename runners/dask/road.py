@@ -251,7 +251,7 @@ class DaskRoad:
         except distributed.KilledWorker as error:
             done(None, WorkerLost(error.last_worker.address, "It died while it ran the call."))
         except (asyncio.CancelledError, concurrent.futures.CancelledError) as error:
-            done(None, WorkerLost("", await self._why_cancelled(error)))
+            done(None, await self._lost(name, error))
         except BaseException as error:
             done(None, error)
         else:
@@ -260,11 +260,20 @@ class DaskRoad:
             self._futures.pop(name, None)
             self._blocks.pop(name, None)
 
-    async def _why_cancelled(self, error: BaseException) -> str:
+    async def _lost(self, name: str, error: BaseException) -> WorkerLost:
+        """Returns what became of a call that was cancelled, which Dask does for several reasons."""
         if not self._link.is_up:
             await self._link.settle()
-            return str(self._link.lost())
-        return f"The cluster cancelled the call, or lost what it needs. {error}".strip()
+            return WorkerLost("", str(self._link.lost()))
+        block = self._blocks.get(name)
+        lost: list[str] = []
+        if block is not None and block.values:
+            try:
+                holders: dict[str, Any] = await self.client.scheduler.who_has(keys=list(block.values))
+            except OSError as cut_off:
+                return WorkerLost("", f"{self._link.lost()} {cut_off}")
+            lost = [key for key in block.values if not holders.get(key)]
+        return WorkerLost("", f"The cluster cancelled the call, or lost what it needs. {error}".strip(), lost)
 
     async def _revoke(self, name: str) -> None:
         future = self._futures.get(name)

@@ -6,6 +6,7 @@ left.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ FIRST_MESSAGE_SECONDS = 0.005
 PULSE_SECONDS = 0.1
 # A record as large as this is sent by itself, above the road's limit; larger ones go back with the call.
 LARGEST_RECORD = 100_000
+
+_logger = logging.getLogger("core_engine.remote")
 
 
 class BlockReport:
@@ -154,7 +157,10 @@ class Pulse:
             if now >= due:
                 due = now + PULSE_SECONDS
             for block in beaten:
-                block.beat(now)
+                try:
+                    block.beat(now)
+                except Exception:  # those of the others are not to end with it
+                    _logger.exception("Reports of a block could not be sent; its last message says what is missing.")
 
 
 pulse = Pulse()

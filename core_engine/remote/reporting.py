@@ -20,6 +20,7 @@ PULSE_SECONDS = 0.1
 # A record as large as this is sent by itself, above the road's limit; larger ones go back with the call.
 LARGEST_RECORD = 100_000
 
+
 _logger = logging.getLogger("core_engine.remote")
 
 
@@ -159,8 +160,8 @@ class Pulse:
             for block in beaten:
                 try:
                     block.beat(now)
-                except Exception:  # those of the others are not to end with it
-                    _logger.exception("Reports of a block could not be sent; its last message says what is missing.")
+                except Exception:  # one block's trouble is not to stop the reports of the others
+                    _logger.exception("Reports could not be sent; what is lost will be told of.")
 
 
 pulse = Pulse()

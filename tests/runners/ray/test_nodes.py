@@ -167,8 +167,7 @@ def states_so_far() -> list[str]:
 
 
 @pytest.mark.behaviour("RAY-1", "RAY-6")
-@pytest.mark.parametrize("connected_before", [False, True], ids=["runner", "user"])
-def test_ray_client_is_a_way_to_ray_too(nodes: RayProcesses, tmp_path: Path, connected_before: bool) -> None:
+def test_ray_client_is_a_way_to_ray_too(nodes: RayProcesses, tmp_path: Path) -> None:
     nodes.start_head(num_cpus=2)
     wait_for(lambda: can_connect(nodes.client_address.removeprefix("ray://")), seconds=RAY_SECONDS)
     with script(
@@ -186,11 +185,6 @@ def test_ray_client_is_a_way_to_ray_too(nodes: RayProcesses, tmp_path: Path, con
         def measure(value):
             return len(value)
 
-        if os.environ["CONNECTED_BEFORE"] == "True":
-            import ray
-            ray.init(os.environ["ADDRESS"], namespace="core-engine", logging_level="ERROR", log_to_driver=False)
-            runner = RayTaskRunner()
-
         @flow(task_runner=runner)
         def outer():
             made = make.submit(1)
@@ -198,16 +192,19 @@ def test_ray_client_is_a_way_to_ray_too(nodes: RayProcesses, tmp_path: Path, con
             return [future.result() for future in sizes] + [len(made.result())]
 
         print(json.dumps(outer()))
+        # The same where the user has connected the process before.
+        import ray
+        ray.init(os.environ["ADDRESS"], namespace="core-engine", logging_level="ERROR", log_to_driver=False)
+        print(json.dumps(outer.with_options(task_runner=RayTaskRunner())()))
         """),
         ADDRESS=nodes.client_address,
         FOLDER=str(tmp_path),
         RAY_AUTH_MODE="disabled",
-        CONNECTED_BEFORE=str(connected_before),
     ) as running:
         code, errors = running.end(RAY_SECONDS)
 
     assert code == 0, errors
-    assert json.loads(running.lines[-1]) == [1_000_000, *[200_000] * 6, 1_000_000]
+    assert [json.loads(line) for line in running.lines] == [[1_000_000, *[200_000] * 6, 1_000_000]] * 2
 
 
 @pytest.mark.behaviour("D21")

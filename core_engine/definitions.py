@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
 from types import FunctionType
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -98,6 +99,27 @@ def check_hooks(hooks: object, option: str) -> list[Callable[..., Any]] | None:
 def check_timeout(timeout_seconds: float | None) -> float | None:
     """Returns the limit as a float; None and 0 mean none."""
     return float(timeout_seconds) if timeout_seconds else None
+
+
+def check_resources(resources: object) -> dict[str, float] | None:
+    """Returns a copy of what a task takes of its worker; None and nothing mean nothing in particular.
+
+    Raises:
+        TypeError: Not a mapping from names to numbers.
+        ValueError: An amount that is not above 0, or not finite.
+    """
+    if resources is None:
+        return None
+    if not isinstance(resources, Mapping):
+        raise TypeError(f"resources must be a mapping such as {{'GPU': 1}}, not {type(resources).__name__}.")
+    for name, amount in resources.items():
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"A resource is named by a string, not {name!r}.")
+        if isinstance(amount, bool) or not isinstance(amount, int | float):
+            raise TypeError(f"The amount of the resource {name!r} must be a number, not {amount!r}.")
+        if not (amount > 0 and isfinite(amount)):
+            raise ValueError(f"The amount of the resource {name!r} must be above 0, not {amount}.")
+    return dict(resources) or None
 
 
 def is_method(fn: object) -> bool:

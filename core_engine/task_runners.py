@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import Enum
 from importlib.metadata import EntryPoint, entry_points
@@ -25,6 +25,7 @@ from core_engine.states import exception_to_crashed_state
 
 if TYPE_CHECKING:
     from core_engine.engine.calls import CallBlock, TaskCall
+    from core_engine.tasks import Task
 
 __all__ = [
     "AsyncCalls",
@@ -109,6 +110,17 @@ class BaseTaskRunner(ABC):
     async def submit_batch(self, block: CallBlock) -> None:
         """Takes a block of calls; only asked of a runner whose ``takes_blocks`` is true."""
         raise NotImplementedError(f"{type(self).__name__} says that it takes blocks of calls, but has no submit_batch.")
+
+    def preflight(self, task: Task[..., Any], parameters: Mapping[str, Any]) -> None:  # noqa: B027 - few have to check
+        """Checks what is about to be called, before anything of it is recorded. Not asked if the runner shares memory.
+
+        Parameters:
+            task: The task.
+            parameters: Those of the call, or of the first run of a map; futures and states are still in them.
+
+        Raises:
+            Exception: It cannot be executed; this is raised where the user calls.
+        """
 
     @asynccontextmanager
     async def start(self) -> AsyncIterator[Self]:

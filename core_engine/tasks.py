@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
 
@@ -14,6 +14,7 @@ from core_engine.definitions import (
     captures_failure,
     check_callable,
     check_hooks,
+    check_resources,
     check_run_name,
     check_timeout,
     given,
@@ -95,11 +96,14 @@ class Task(TaskMethods[P, R_co]):
         on_completion, on_failure: Hooks ``f(task, task_run, state)``, called in order after the final state.
         viz_return_value: Accepted for the vocabulary's sake; nothing here uses it.
         map_options: How maps and streams of the task are carried out; None: the defaults of MapOptions.
+        resources: What each run takes of the worker that runs it, by name, such as ``{"GPU": 1}``; None: nothing in
+            particular. On Dask these are resources of workers. On Ray "CPU", "GPU" and "memory" (bytes) are its own,
+            other names custom resources. Runners in the flow's process take no notice.
 
     Raises:
         TypeError: `fn` is no function, or an option has a wrong type.
         ReservedArgumentError: A parameter has a name that calls use themselves.
-        ValueError: More than 50 retry delays, or a negative jitter factor.
+        ValueError: More than 50 retry delays, a negative jitter factor, or a resource without an amount.
     """
 
     def __init__(
@@ -127,6 +131,7 @@ class Task(TaskMethods[P, R_co]):
         on_failure: list[Callable[..., Any]] | None = None,
         viz_return_value: Any = None,
         map_options: MapOptions | None = None,
+        resources: Mapping[str, float] | None = None,
     ) -> None:
         check_callable(fn, "task")
         check_run_name(task_run_name, "task_run_name")
@@ -161,6 +166,7 @@ class Task(TaskMethods[P, R_co]):
         self.refresh_cache = refresh_cache
         self.viz_return_value = viz_return_value
         self.map_options = map_options
+        self.resources = check_resources(resources)
         _definitions.add(self)
         register(self, "task")
 
@@ -210,6 +216,7 @@ class Task(TaskMethods[P, R_co]):
         on_failure: list[Callable[..., Any]] | None = NOT_SET,
         viz_return_value: Any = NOT_SET,
         map_options: MapOptions | None = NOT_SET,
+        resources: Mapping[str, float] | None = NOT_SET,
     ) -> Task[P, R_co]:
         """Returns a new task of the same function. Options that are not given keep their value; the parameters are
         those of Task, without the version."""
@@ -239,6 +246,7 @@ class Task(TaskMethods[P, R_co]):
             on_failure=given(on_failure, self.on_failure),
             viz_return_value=given(viz_return_value, self.viz_return_value),
             map_options=given(map_options, self.map_options),
+            resources=given(resources, self.resources),
         )
 
     @overload
@@ -358,6 +366,7 @@ def task(
     on_failure: list[Callable[..., Any]] | None = None,
     viz_return_value: Any = None,
     map_options: MapOptions | None = None,
+    resources: Mapping[str, float] | None = None,
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 

@@ -50,7 +50,10 @@ class LoopWatch:
         """
         if not self._is_asked:
             self._is_asked, self._task = True, None
-            self._thread.loop.call_soon_threadsafe(self._turn)
+            try:
+                self._thread.loop.call_soon_threadsafe(self._turn)
+            except RuntimeError:
+                return None  # it was closed a moment ago
         task = asyncio.current_task(self._thread.loop)
         if task is None or task is not self._task:
             self._task, self._since = task, now

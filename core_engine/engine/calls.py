@@ -187,10 +187,14 @@ def leave_behind(call: TaskCall, holder: ActiveTaskRun) -> float | None:
 
     run, run_set = call.run_record, call.run_set
     assert run is not None
-    if run is holder:
-        state = run_set.context.copy().run(end_holder, run, run_set.task, run_set.result_factory)
-    else:
-        state = run_set.context.copy().run(end_bystander, run, holder)
+    context = run_set.context.copy()
+    try:
+        if run is holder:
+            state = context.run(end_holder, run, run_set.task, run_set.result_factory)
+        else:
+            state = context.run(end_bystander, run, holder)
+    except Exception as error:  # a store that fails, or a timeout that cannot be stored: the run ends all the same
+        state = call._crashed(error)
     return call.report(state)
 
 

@@ -16,7 +16,7 @@ from core_engine.engine.inputs import (
     task_run_inputs,
     unsettled_futures,
 )
-from core_engine.engine.task_calls import create_run_set, create_task_run_then_submit, materialised
+from core_engine.engine.task_calls import create_run_set, create_task_run_then_submit, materialised, preflight
 from core_engine.exceptions import MappingLengthMismatch, MappingMissingIterable
 from core_engine.futures import TaskFuture
 from core_engine.utilities.collections import isiterable
@@ -46,6 +46,9 @@ async def begin_task_map(
     inputs = _collect_inputs(parameters, wait_for)
     opened = {name: await _open(value) for name, value in parameters.items()}
     shared, columns, count = _split(task, opened)
+    if count:
+        first = {name: values[0] for name, values in columns.items()}
+        preflight(task, flow_run_context, {**shared, **first}, task_runner)
     run_set = create_run_set(
         task,
         flow_run_context,

@@ -13,7 +13,7 @@ from core_engine.context import FlowRunContext, TaskRunContext
 from core_engine.engine.failure_policy import end_rest
 from core_engine.engine.inputs import inputs_by_parameter
 from core_engine.engine.run_sets import RunSet
-from core_engine.engine.task_calls import check_can_run_tasks, create_run_set, create_task_run_then_submit
+from core_engine.engine.task_calls import check_can_run_tasks, create_run_set, create_task_run_then_submit, preflight
 from core_engine.futures import TaskFuture
 from core_engine.map_options import MapOptions
 
@@ -54,6 +54,7 @@ class _Stream:
         self._read: deque[TaskFuture[Any]] = deque()
         self._ended: deque[TaskFuture[Any]] = deque()
         self._in_flight = 0
+        self._is_checked = False
         self._something_ended = Latch()
 
     def has_room(self) -> bool:
@@ -71,6 +72,9 @@ class _Stream:
 
     async def submit(self, items: list[Any]) -> None:
         """Makes and dispatches the runs of a chunk."""
+        if not self._is_checked:
+            preflight(self._task, self._context, {**self._shared, self._name: items[0]}, None)
+            self._is_checked = True
         run_set = create_run_set(
             self._task,
             self._context,

@@ -156,6 +156,7 @@ async def create_task_run_future(
     Parameters as `enter_task_run_engine`; `extra_task_inputs` are upstream runs beside those in the parameters, and
     `waits` tells whether the caller waits for the run.
     """
+    preflight(task, flow_run_context, parameters, task_runner)
     run_set = create_run_set(
         task,
         flow_run_context,
@@ -169,6 +170,24 @@ async def create_task_run_future(
     (future,) = run_set.futures()
     await create_task_run_then_submit(run_set, flow_run_context, task_runner)
     return future
+
+
+def preflight(
+    task: Task[..., Any],
+    context: FlowRunContext,
+    parameters: Mapping[str, Any],
+    task_runner: BaseTaskRunner | None,
+) -> None:
+    """Has the runner check a call, or the first run of a map, before anything is recorded.
+
+    Raises:
+        Exception: What the runner has against it.
+    """
+    assert context.run is not None
+    session = context.run.session
+    runner = session.runner if task_runner is None and session is not None else task_runner
+    if runner is not None and runner is not local_task_runner and not runner.shares_memory:
+        runner.preflight(task, parameters)
 
 
 async def create_task_run_then_submit(

@@ -6,6 +6,7 @@ left.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ FIRST_MESSAGE_SECONDS = 0.005
 PULSE_SECONDS = 0.1
 # A record as large as this is sent by itself, above the road's limit; larger ones go back with the call.
 LARGEST_RECORD = 100_000
+
+
+_logger = logging.getLogger("core_engine.remote")
 
 
 class BlockReport:
@@ -154,7 +158,10 @@ class Pulse:
             if now >= due:
                 due = now + PULSE_SECONDS
             for block in beaten:
-                block.beat(now)
+                try:
+                    block.beat(now)
+                except Exception:  # one block's trouble is not to stop the reports of the others
+                    _logger.exception("Reports could not be sent; what is lost will be told of.")
 
 
 pulse = Pulse()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from core_engine.concurrency.waiting import Outcome, run_blocking
 from core_engine.remote.calls import outcome_of, pickle_call
+from core_engine.remote.preflight import Preflight
 from core_engine.remote.roads import Road
 from core_engine.remote.session import RemoteSession
 from core_engine.schemas.states import State
 from core_engine.settings import get_current_settings
 from core_engine.states import exception_to_crashed_state
 from core_engine.task_runners import BaseTaskRunner, CallBlock, TaskConcurrencyType
+
+if TYPE_CHECKING:
+    from core_engine.tasks import Task
 
 
 class RemoteTaskRunner(BaseTaskRunner):
@@ -26,6 +30,7 @@ class RemoteTaskRunner(BaseTaskRunner):
 
     def __init__(self) -> None:
         super().__init__()
+        self._preflight = Preflight()
         self._forget()
 
     def _forget(self) -> None:
@@ -45,9 +50,16 @@ class RemoteTaskRunner(BaseTaskRunner):
         """How often a run with these annotations is executed again that was lost with its worker."""
         return 0
 
-    def _annotations(self) -> Any:
-        """What is in force, where runs are handed over, that their blocks are to be given."""
+    def _annotations(self, resources: Mapping[str, float]) -> Any:
+        """What is in force, where runs are handed over, that their blocks are to be given.
+
+        Parameters:
+            resources: What the runs' task takes of a worker.
+        """
         return None
+
+    def preflight(self, task: Task[..., Any], parameters: Mapping[str, Any]) -> None:
+        self._preflight.check(task, parameters)
 
     async def submit(self, key: Any, call: Callable[[], Awaitable[State]]) -> None:
         self._check_started()
@@ -96,4 +108,5 @@ class RemoteTaskRunner(BaseTaskRunner):
 
     def __setstate__(self, options: dict[str, Any]) -> None:
         super().__setstate__(options)
+        self._preflight = Preflight()
         self._forget()

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +42,13 @@ class RemoteSession:
     Parameters:
         road: The way to the cluster.
         lost_retries: Returns how often a run is executed again that was lost with its worker, given its annotations.
-        annotations: Called once for each run set, in the context of its submission; its value goes with its blocks.
+        annotations: Called once for each run set with its task's resources, in the context of its submission; its
+            value goes with its blocks.
     """
 
-    def __init__(self, road: Road, lost_retries: Callable[[Any], int], annotations: Callable[[], Any]) -> None:
+    def __init__(
+        self, road: Road, lost_retries: Callable[[Any], int], annotations: Callable[[Mapping[str, float]], Any]
+    ) -> None:
         self.id = uuid.uuid4().hex
         self._road = road
         self._annotations = annotations
@@ -117,7 +120,7 @@ class RemoteSession:
     def _add(self, block: CallBlock) -> None:
         queue = self._queues.add(block)
         if not queue.is_annotated:
-            queue.annotations = queue.context.run(self._annotations)
+            queue.annotations = queue.context.run(self._annotations, block.run_set.task.resources or {})
             queue.is_annotated = True
 
     def _end_rest(self) -> None:

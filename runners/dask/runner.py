@@ -87,10 +87,14 @@ class DaskTaskRunner(RemoteTaskRunner):
         road: Any = self._road
         road.on_workers(self._session)
 
-    def _annotations(self) -> Any:
+    def _annotations(self, resources: Mapping[str, float]) -> Any:
+        """Dask's annotations; what they say of a resource stands above what the task says of it."""
         from dask.base import get_annotations
 
-        return get_annotations() or None
+        annotations: dict[str, Any] = get_annotations()
+        if resources:
+            annotations = {**annotations, "resources": {**resources, **(annotations.get("resources") or {})}}
+        return annotations or None
 
     def __eq__(self, other: object) -> bool:
         """A cluster object and its scheduler's address are the same cluster."""

@@ -50,3 +50,24 @@ def remote_options(**options: Any) -> Iterator[None]:
 def options_in_force() -> Mapping[str, Any]:
     """Returns the merged options of the blocks around the caller."""
     return _in_force.get()
+
+
+# What Ray has of its own, by the names that it gives them as resources.
+_OWN = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory"}
+
+
+def options_of(resources: Mapping[str, float]) -> dict[str, Any]:
+    """Returns the options of ``ray.remote`` that give a task the resources it takes."""
+    options: dict[str, Any] = {_OWN[name]: amount for name, amount in resources.items() if name in _OWN}
+    custom = {name: amount for name, amount in resources.items() if name not in _OWN}
+    if custom:
+        options["resources"] = custom
+    return options
+
+
+def merged(options: Mapping[str, Any], above: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns options with others above them; custom resources are merged by name."""
+    found = {**options, **above}
+    if "resources" in options and "resources" in above:
+        found["resources"] = {**options["resources"], **above["resources"]}
+    return MappingProxyType(found)

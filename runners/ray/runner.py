@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from core_engine.remote import RemoteTaskRunner, Road
-from runners.ray.options import options_in_force
+from runners.ray.options import merged, options_in_force, options_of
 
 if TYPE_CHECKING:
     from runners.ray.road import RayRoad
@@ -52,8 +52,9 @@ class RayTaskRunner(RemoteTaskRunner):
         most: int = (annotations or {}).get("max_retries", self.worker_loss_retries)
         return most
 
-    def _annotations(self) -> Any:
-        return options_in_force()
+    def _annotations(self, resources: Mapping[str, float]) -> Any:
+        options = options_in_force()
+        return merged(options_of(resources), options) if resources else options
 
     async def _connect(self, exit_stack: AsyncExitStack) -> Road:
         from core_engine.task_runners import run_in_thread

@@ -1,8 +1,11 @@
 """Messages of a block are handled once and in order, however they arrive."""
 
+import threading
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core_engine.remote.reporting import Beating, Pulse
 from core_engine.remote.reports import Message, MessageOrder
 
 
@@ -47,3 +50,25 @@ def test_a_message_travels_as_plain_values() -> None:
     message = messages(1)[0]
 
     assert Message.decode(message.encode()) == message
+
+
+def test_trouble_with_one_block_does_not_stop_the_reports_of_others() -> None:
+    class Failing(Beating):
+        def beat(self, now: float) -> None:
+            raise OSError("the road is closed")
+
+    class Working(Beating):
+        def __init__(self) -> None:
+            self.beaten = threading.Semaphore(0)
+
+        def beat(self, now: float) -> None:
+            self.beaten.release()
+
+    pulse, failing, working = Pulse(), Failing(), Working()
+    pulse.add(failing)
+    pulse.add(working)
+    try:
+        assert all(working.beaten.acquire(timeout=20) for _ in range(3))
+    finally:
+        pulse.remove(failing)
+        pulse.remove(working)

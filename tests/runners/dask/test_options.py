@@ -211,6 +211,22 @@ def test_keys_begin_with_the_tasks_name_and_annotations_hold(tmp_path: Path) -> 
             with dask.annotate(resources={"GPU": 1}, priority=5):
                 return keyed.submit().result()
 
+        @task
+        def taken() -> dict[str, float]:
+            from distributed import get_worker
+
+            worker = get_worker()
+            restrictions: dict[str, float] = worker.state.tasks[worker.get_current_task()].resource_restrictions
+            return restrictions or {}
+
+        @flow(task_runner=DaskTaskRunner(cluster=cluster))
+        def by_option() -> list[dict[str, float]]:
+            needs = taken.with_options(resources={"GPU": 1})
+            with dask.annotate(resources={"GPU": 0.5}):
+                less = needs.submit()
+            return [future.result() for future in (taken.submit(), needs.submit(), less)]
+
         assert annotated().startswith("keyed-")
+        assert by_option() == [{}, {"GPU": 1}, {"GPU": 0.5}]
     finally:
         cluster.close()

@@ -12,7 +12,7 @@ import pytest
 from core_engine import State, flow, task
 from core_engine.task_runners import BaseTaskRunner
 from runners.ray import RayTaskRunner, remote_options
-from runners.ray.options import options_in_force
+from runners.ray.options import merged, options_in_force, options_of
 from tests.runners.ray.support import wait_for
 
 
@@ -116,6 +116,14 @@ def test_nested_options_merge_and_end_with_their_block() -> None:
     assert options_in_force() == {}
 
 
+def test_resources_of_a_task_become_rays_own_or_custom_ones() -> None:
+    options = options_of({"CPU": 0.5, "GPU": 1, "memory": 1_000, "telescope": 2})
+
+    assert options == {"num_cpus": 0.5, "num_gpus": 1, "memory": 1_000, "resources": {"telescope": 2}}
+    above = {"num_gpus": 2, "resources": {"dish": 1}}
+    assert merged(options, above) == {**options, "num_gpus": 2, "resources": {"telescope": 2, "dish": 1}}
+
+
 @pytest.mark.behaviour("RAY-5", "RAY-8")
 def test_options_are_those_of_the_submission_and_calls_are_named_after_the_task(
     ray_address: str, tmp_path: Path
@@ -139,14 +147,20 @@ def test_options_are_those_of_the_submission_and_calls_are_named_after_the_task(
         plain = assigned.submit()
         with remote_options(num_cpus=2):
             mapped = assigned.map([1, 2])
+        half = assigned.with_options(resources={"CPU": 0.5})
+        by_option = half.submit()
+        with remote_options(num_cpus=1.5):
+            by_both = half.submit()
         (tmp_path / "go").touch()
-        return [future.result() for future in (later, plain, *mapped)]
+        return [future.result() for future in (later, plain, *mapped, by_option, by_both)]
 
     assert outer() == [
         ({"CPU": 0.5}, "assigned"),
         ({"CPU": 1.0}, "assigned"),
         ({"CPU": 2.0}, "assigned"),
         ({"CPU": 2.0}, "assigned"),
+        ({"CPU": 0.5}, "assigned"),
+        ({"CPU": 1.5}, "assigned"),
     ]
 
 

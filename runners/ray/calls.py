@@ -29,8 +29,8 @@ class Call:
         self.done = done
         self._result = result
 
-    # Whether the future of `ending` has all that the call returned.
-    is_at_once = True
+    # Whether the future of `ending` has all that the call returned, and nothing of the user's is unpickled to take it.
+    is_at_once = False
 
     @property
     def ending(self) -> Any:
@@ -53,6 +53,8 @@ class Call:
 class BlockAtOnce(Call):
     """A call of ``execute_at_once``: its value is there when the call is over."""
 
+    is_at_once = True
+
     @property
     def ending(self) -> Any:
         return self._result[0]
@@ -69,8 +71,6 @@ class BlockByAndBy(Call):
 
     ``_lock`` guards the generator and what came out of it.
     """
-
-    is_at_once = False
 
     def __init__(self, name: str, done: Done, result: Any) -> None:
         super().__init__(name, done, result)

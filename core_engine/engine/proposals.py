@@ -81,7 +81,7 @@ def decide_task(
         )
         decision = decide_task_run(run, proposed, run.group.policy, facts, force)
         if decision.state is not None and decision.state is not decision.current:
-            _record_task(run, decision.state, progress.run_count)
+            record_task(run, decision.state, progress.run_count)
             if decision.store_cache:
                 _store_cache(run, decision.state)
             if decision.answer is REJECT and decision.state._type is PAUSED:
@@ -91,7 +91,8 @@ def decide_task(
     return decision
 
 
-def _record_task(run: ActiveTaskRun, state: State, flow_run_count: int) -> None:
+def record_task(run: ActiveTaskRun, state: State, flow_run_count: int) -> None:
+    """Puts a task run into a state that was decided, and writes it into the journal. Its flow run's lock is held."""
     record_task_state(run, state, flow_run_count)
     state._position = NEVER
     state._position = run.flow_run.client.journal.append(
@@ -155,7 +156,7 @@ def _mirror(run: ActiveFlowRun, stand_in: ActiveTaskRun, state: State) -> None:
         return  # both were created Pending
     mirrored = mirror_of(state, run.id)
     with stand_in.flow_run.decisions:
-        _record_task(stand_in, mirrored, stand_in.flow_run.progress.run_count)
+        record_task(stand_in, mirrored, stand_in.flow_run.progress.run_count)
     state._position = mirrored._position
 
 

@@ -11,6 +11,7 @@ What travels:
 ``values``      where values are: in a report, on the cluster, in a storage
 
 In the flow's process:
+``preflight``   can a call be sent? asked where the user calls
 ``session``     its thread, and the parts that do the work in it:
 ``queues``      what waits to be sent; ``blocks`` sizes blocks by measured time
 ``sending``     blocks go out; ``sharing`` puts what many have in common on the cluster, ``shipments`` are on their way

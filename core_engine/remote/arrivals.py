@@ -22,7 +22,7 @@ from core_engine.remote.questions import answer
 from core_engine.remote.receiving import take_cache, take_log, take_name, take_transition
 from core_engine.remote.reports import Message, Record, Transition
 from core_engine.remote.roads import Road, WorkerLost
-from core_engine.schemas.states import FINAL_TYPES, RUNNING, State
+from core_engine.schemas.states import FINAL_TYPES, PENDING, RUNNING, State
 
 if TYPE_CHECKING:
     from core_engine.engine.active import ActiveTaskRun
@@ -86,7 +86,7 @@ class Arrivals:
             reports.CALL_ENDED: self._call_ended,
             reports.LOG: self._log,
             reports.TIMES: lambda shipment, record: shipment.queue.sizer.measured(*record[1:]),
-            reports.CACHE: lambda shipment, record: take_cache(shipment.run_set, *record[1:]),
+            reports.CACHE: self._cache,
             reports.NAME: lambda shipment, record: take_name(shipment.run_set, *record[1:]),
             reports.LINES: self._lines,
             reports.GIVEN_BACK: self._given_back,
@@ -181,7 +181,7 @@ class Arrivals:
         run_set = shipment.run_set
         change = Transition(*record)
         position = change.position
-        offset = self._workers.offsets.get(shipment.worker, 0.0)
+        offset = self._offset(shipment)
         if change.data is not None and change.data[0] == "carried":
             change = self._storages.store(run_set, change)
         run = take_transition(run_set, change, shipment.worker, offset, self._values.keep)
@@ -210,17 +210,23 @@ class Arrivals:
             return
         call.run_record = run
         state = run.state
-        if state._type is RUNNING:
+        if state._type is RUNNING or state._type is PENDING:
             crash(run_set, call, CoreEngineError("The reports of the run's end were lost on their way."))
         elif state._type in FINAL_TYPES and task_hooks(run, run_set.task, state):
             _run_hooks(run_set, run, call, state)
         else:
             call.report(state)
 
+    def _cache(self, shipment: Shipment, record: Record) -> None:
+        _, position, key, expires = record
+        take_cache(shipment.run_set, position, key, expires, self._offset(shipment))
+
+    def _offset(self, shipment: Shipment) -> float:
+        return self._workers.offsets.get(shipment.worker, 0.0)
+
     def _log(self, shipment: Shipment, record: Record) -> None:
         worker = shipment.worker
-        offset = self._workers.offsets.get(worker, 0.0)
-        take_log(shipment.run_set, record, worker, offset, worker not in self._workers.local)
+        take_log(shipment.run_set, record, worker, self._offset(shipment), worker not in self._workers.local)
         shipment.lines += 1
 
     def _lines(self, shipment: Shipment, record: Record) -> None:

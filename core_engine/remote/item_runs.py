@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+from core_engine import clock
 from core_engine.engine.active import ActiveTaskRun
 from core_engine.engine.held_loops import end_holder, lost_with
 from core_engine.remote.payloads import Definition, Item, Payload, Shared
@@ -109,6 +110,8 @@ class ItemRuns:
         run = ActiveTaskRun(flow_run, group, item.run_index, group.first_state(item.run_index))
         if item.progress is not None:
             item.progress.take_up(run)
+        # No state is older than the one before it, of which another clock than this process's may have told.
+        run.state._time = min(run.state._time, clock.now())
         run_set: Any = self.run_set
         run.run_set = run_set
         run.position = item.position

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import UUID
+from uuid import UUID, uuid4
 
 if TYPE_CHECKING:
     from core_engine.remote.permit import ItemProgress
@@ -78,6 +77,10 @@ class Payload(NamedTuple):
     common_keys: Sequence[str | None]
 
 
+# Containers share names of hosts and numbers of processes.
+_MARK = uuid4().hex
+
+
 def this_process() -> str:
-    """Returns a text that no other process has at the same time."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """Returns a text that no other process has, anywhere; one that was forked off has the same mark."""
+    return f"{_MARK}:{os.getpid()}"

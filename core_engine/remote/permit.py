@@ -7,7 +7,7 @@ records of the block's report.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from core_engine.backend.entries import CacheStored, Entry, TaskRunChanged
@@ -46,7 +46,8 @@ class ItemProgress:
     def of(cls, run: ActiveTaskRun) -> ItemProgress:
         """Takes down where a run stands in the flow's process."""
         state = run.state
-        details = None if state._details is None else state._details.to_dict()
+        # When the run was due is over, by the clock of the flow's process: the worker's may be slow.
+        details = None if state._details is None else replace(state._details, scheduled_time=None).to_dict()
         return cls(
             state._type.value,
             state._name,
@@ -204,11 +205,7 @@ def _transition(entry: TaskRunChanged) -> Transition:
         state._message,
         None if state._details is None else _details(state._details),
         data_to_tuple(state._data),
-        entry.run_count,
         entry.flow_run_count,
-        entry.start_time,
-        entry.end_time,
-        entry.total_run_time,
         entry.execution,
     )
 

@@ -23,13 +23,17 @@ def answer(queue: RunSetQueue, call: TaskCall, key: str) -> bool:
     position = call.index
     cached = run_set.flow_run.client.read_cached_state(key)
     if cached is None:
-        queue.answers[position] = (key, None)
-        return True
+        return _is_executed(queue, position, key)
     run = call.run_record = run_set.activate(position)
     run.cache_key = key
     proposed = with_cache_key(make_state(RUNNING, 0.0, None, 0, 0), key, run.group.policy.refresh_cache)
     decide_task(run, proposed, cached=cached)
     if run.state._type is RUNNING:  # it expired a moment ago
-        return True
+        return _is_executed(queue, position, key)
     call.report(run.state)
     return False
+
+
+def _is_executed(queue: RunSetQueue, position: int, key: str) -> bool:
+    queue.answers[position] = (key, None)
+    return True

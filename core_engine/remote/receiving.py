@@ -7,15 +7,27 @@ is in (I2, I9): of two that end a run the one that is recorded first stands, the
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from core_engine import ids
-from core_engine.backend.entries import CacheStored, TaskRunChanged
+from core_engine.backend.entries import CacheStored
+from core_engine.engine.proposals import record_task
 from core_engine.logging.records import LogEntry
 from core_engine.remote.reports import Record, Transition
 from core_engine.remote.values import data_from_tuple
-from core_engine.schemas.states import CANCELLING, FINAL_TYPES, RUNNING, StateDetails, StateType, make_state
+from core_engine.schemas.states import (
+    CANCELLING,
+    COMPLETED,
+    DETAILS_TIMES,
+    FINAL_TYPES,
+    RUNNING,
+    StateDetails,
+    StateType,
+    make_state,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,34 +63,18 @@ def take_transition(
         state = make_state(
             StateType(change.type),
             change.time - clock_offset,
-            run.group,
-            run.index,
-            change.ordinal,
+            None,
+            0,
+            0,
             change.name,
             change.message,
             data_from_tuple(change.data, keep),
-            None if change.details is None else StateDetails.from_dict(change.details),
+            None if change.details is None else _details(change.details, clock_offset),
         )
-        run.state = state
-        run.run_count = change.run_count
-        run.flow_run_count = change.flow_run_count
-        run.start_time = None if change.start_time is None else change.start_time - clock_offset
-        run.end_time = None if change.end_time is None else change.end_time - clock_offset
-        run.total_run_time = change.total_run_time
-        run.execution = change.execution
         run.worker = worker
-        state._position = run_set.flow_run.client.journal.append(
-            TaskRunChanged(
-                state,
-                run.run_count,
-                run.flow_run_count,
-                run.start_time,
-                run.end_time,
-                run.total_run_time,
-                run.execution,
-                worker,
-            )
-        )
+        record_task(run, state, change.flow_run_count)
+        # The execution that it might open is open.
+        run.reopens = False
     if run.holds_slots and state._type is not RUNNING and state._type is not CANCELLING:
         run_set.flow_run.client.release_slots(run)
     return run
@@ -93,10 +89,21 @@ def _follows(run: ActiveTaskRun, change: Transition) -> bool:
     return change.execution == run.execution
 
 
-def take_cache(run_set: RunSet, position: int, key: str, expires: float | None) -> None:
-    """Records that a run's state may serve others."""
+def _details(values: dict[str, Any], clock_offset: float) -> StateDetails:
+    details = StateDetails.from_dict(values)
+    if not clock_offset:
+        return details
+    ahead = timedelta(seconds=clock_offset)
+    times = {name: getattr(details, name) for name in DETAILS_TIMES}
+    return replace(details, **{name: time - ahead for name, time in times.items() if time is not None})
+
+
+def take_cache(run_set: RunSet, position: int, key: str, expires: float | None, clock_offset: float) -> None:
+    """Records that a run's state may serve others, until a moment by the worker's clock."""
     run = run_set.active.get(position)
-    if run is not None and run.state._type in FINAL_TYPES:
+    # It may have been cancelled here, in which case its completion was not taken.
+    if run is not None and run.state._type is COMPLETED:
+        expires = None if expires is None else expires - clock_offset
         run.state._position = run_set.flow_run.client.journal.append(CacheStored(key, expires, run.state))
 
 

@@ -31,7 +31,7 @@ TIMES = "t"  # items, seconds, longest
 
 
 class Transition(NamedTuple):
-    """A task run's new state, as it travels. Times are epoch seconds of the worker's clock."""
+    """A task run's new state, as it travels. Times are by the worker's clock; counts are kept where it is recorded."""
 
     kind: str
     position: int
@@ -42,11 +42,7 @@ class Transition(NamedTuple):
     message: str | None
     details: dict[str, Any] | None
     data: tuple[Any, ...] | None
-    run_count: int
     flow_run_count: int
-    start_time: float | None
-    end_time: float | None
-    total_run_time: float
     execution: int
 
 

@@ -43,6 +43,9 @@ CANCELLING = StateType.CANCELLING
 FINAL_TYPES = frozenset({COMPLETED, FAILED, CANCELLED, CRASHED})
 DEFAULT_NAMES = {type: type.value.capitalize() for type in StateType}
 
+# The fields of ``StateDetails`` that are moments.
+DETAILS_TIMES = ("scheduled_time", "cache_expiration", "pause_timeout")
+
 
 @dataclass(slots=True)
 class StateDetails:
@@ -82,7 +85,7 @@ class StateDetails:
         for name in ("flow_run_id", "task_run_id", "child_flow_run_id", "cached_from"):
             if name in read:
                 read[name] = UUID(read[name])
-        for name in ("scheduled_time", "cache_expiration", "pause_timeout"):
+        for name in DETAILS_TIMES:
             if name in read:
                 read[name] = datetime.fromisoformat(read[name])
         return cls(**read)

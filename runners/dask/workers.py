@@ -189,9 +189,10 @@ def _names_of(worker: WorkerFacts) -> set[str]:
 
 def _introduce(versions: Callable[[str], dict[str, str]]) -> dict[str, Any]:
     """Runs on workers and in the scheduler, where our modules may be missing: it needs nothing of ours."""
-    import os
-    import socket
+    import sys
     import time
 
-    process = f"{socket.gethostname()}:{os.getpid()}"
+    # Inside the flow's process it is loaded.
+    payloads = sys.modules.get("core_engine.remote.payloads")
+    process = None if payloads is None else payloads.this_process()
     return {"versions": versions("distributed"), "process": process, "time": time.time()}

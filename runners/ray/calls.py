@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import ray
@@ -28,14 +29,17 @@ class Call:
         self.done = done
         self._result = result
 
+    # Whether the future of `ending` has all that the call returned, and nothing of the user's is unpickled to take it.
+    is_at_once = False
+
     @property
     def ending(self) -> Any:
         """The reference that is ready when the call is over."""
         return self._result
 
-    def outcome(self) -> bytes | Report:
-        """Returns what an ended call returned, or raises what it ended with."""
-        returned: bytes | Report = ray.get(self.ending)
+    def outcome(self, future: Future[Any]) -> bytes | Report:
+        """Returns what an ended call returned, or raises what it ended with; `future` is that of ``ending``."""
+        returned: bytes | Report = future.result()
         return returned
 
     def value(self, number: int) -> Any:
@@ -48,6 +52,8 @@ class Call:
 
 class BlockAtOnce(Call):
     """A call of ``execute_at_once``: its value is there when the call is over."""
+
+    is_at_once = True
 
     @property
     def ending(self) -> Any:
@@ -75,8 +81,8 @@ class BlockByAndBy(Call):
     def ending(self) -> Any:
         return self._result.completed()
 
-    def outcome(self) -> bytes | Report:
-        ray.get(self.ending)
+    def outcome(self, future: Future[Any]) -> bytes | Report:
+        future.result()
         with self._lock:
             self._given.extend(self._result)
             report: Report = ray.get(self._given.pop())

@@ -54,6 +54,6 @@ class Connection:
         is_client = address.startswith(CLIENT)
         road = RayRoad(nodes, self._logger, address.removeprefix(CLIENT), has_streams=not is_client)
         nodes.look()
-        self._logger.info("Ray has %d nodes, on which %d calls run at once", nodes.count, nodes.slots)
+        self._logger.info("Connected to Ray. Nodes: %d, calls at once: %d", nodes.count, nodes.slots)
         road.wait_until_open()
         return road

@@ -160,6 +160,8 @@ def _store_bytes() -> int:
 def _check_same(address: str | None, here: str) -> None:
     if address in (None, "auto", "local", here) or _resolved(address) == _resolved(here):
         return
+    if here == CLIENT and str(address).startswith(CLIENT):
+        return
     raise RuntimeError(
         f"This process is connected to the Ray at {here}, and a process can be connected to one only; {address} cannot "
         "be used as well. Leave the address out to use the same, or call the flow in another process."

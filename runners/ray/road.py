@@ -11,6 +11,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable
+from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 OPEN_SECONDS = 60.0
 LEAVE_SECONDS = 10.0
+LARGEST_INLINE = 8 * 1024
 
 # What Ray raises for a call whose worker, node or input is gone.
 LOST = (
@@ -64,8 +66,8 @@ class RayRoad:
         self._has_streams = has_streams
         self._logger = logger
         self._calls = Calls()
-        # What the thread of calls is to do: a method, and the name of a call or the key of a value.
-        self._work: SimpleQueue[tuple[Callable[[str], None], str] | None] = SimpleQueue()
+        # What the thread of calls is to do.
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._receive: Callable[[bytes], None] = lambda message: None
         self._session: RemoteSession | None = None
         self._workers: set[str] = set()
@@ -109,7 +111,8 @@ class RayRoad:
         self._watch.start()
 
     def share(self, name: str, content: bytes) -> Any:
-        return ray.put(content)
+        # A few kilobytes in each call cost less than a reference that each call looks up.
+        return content if len(content) <= LARGEST_INLINE else ray.put(content)
 
     def send(self, block: Block, done: Done) -> None:
         self._check_there()
@@ -147,7 +150,7 @@ class RayRoad:
 
     def release(self, key: str) -> None:
         # Called by the garbage collector too, in whatever thread and holding whatever lock.
-        self._work.put((self._calls.release, key))
+        self._work.put(lambda: self._calls.release(key))
 
     def leave(self) -> None:
         """Ends the calls that are left, and everything else of ours on the cluster. Blocks."""
@@ -168,26 +171,30 @@ class RayRoad:
 
     def _start(self, call: Call) -> None:
         self._calls.add(call)
-        name = call.name
-        call.ending.future().add_done_callback(lambda _: self._work.put((self._take, name)))
+        call.ending.future().add_done_callback(lambda future: self._has_ended(call, future))
         if self._gone is not None:  # it went meanwhile
-            self._end(name, self._gone)
+            self._end(call.name, self._gone)
+
+    def _has_ended(self, call: Call, future: Future[Any]) -> None:
+        """Called in a thread of Ray's, in which nothing may ask Ray for more."""
+        if call.is_at_once and future.exception() is None:
+            self._take(call, future)
+        else:
+            self._work.put(lambda: self._take(call, future))
 
     def _do_work(self) -> None:
         while (work := self._work.get()) is not None:
-            method, name = work
             try:
-                method(name)
-            except Exception as error:
-                self._logger.exception("The end of a call could not be handled.")
-                self._end(name, error)
+                work()
+            except Exception:
+                self._logger.exception("What a worker of Ray returned could not be handled.")
 
-    def _take(self, name: str) -> None:
-        call = self._calls.get(name)
-        if call is None:
+    def _take(self, call: Call, future: Future[Any]) -> None:
+        name = call.name
+        if self._calls.get(name) is None:
             return
         try:
-            returned = call.outcome()
+            returned = call.outcome(future)
         except Exception as error:
             call.look_at_errors()
             # What the worker sent before comes first.

@@ -49,7 +49,7 @@ def test_importing_the_package_loads_no_runner() -> None:
     assert "runners" not in imported_by("import core_engine")
 
 
-@pytest.mark.parametrize("runner", ["sequential", "concurrent"])
+@pytest.mark.parametrize("runner", ["sequential", "concurrent", "dask", "ray"])
 def test_importing_a_runner_loads_no_cluster_library(runner: str) -> None:
     assert imported_by(f"import runners.{runner}").isdisjoint({"dask", "distributed", "ray"})
 

@@ -14,7 +14,8 @@ import pytest
 
 from core_engine import flow, get_client, get_run_logger, task
 from core_engine.concurrency.waiting import step
-from core_engine.remote import reports
+from core_engine.remote import Block, WorkerLost, reports
+from core_engine.remote.reporting import Beating, pulse
 from core_engine.remote.reports import Message
 from core_engine.runtime import flow_run
 from tests.support.loopback import LARGEST_MESSAGE, LoopbackCluster, LoopbackRunner
@@ -156,3 +157,101 @@ def test_lines_of_a_thread_that_outlives_its_task_arrive(cluster: LoopbackCluste
         return value
 
     assert outer() == "done"
+
+
+@pytest.mark.behaviour("D23")
+def test_a_run_of_which_a_state_was_lost_on_its_way_crashes(cluster: LoopbackCluster, tmp_path: Path) -> None:
+    def is_lost(message: Message) -> bool:
+        if message.is_last or all(record[0] != reports.STATE for record in message.records):
+            return False
+        (tmp_path / "lost").touch()
+        return True
+
+    @task
+    def waits() -> None:
+        wait_for((tmp_path / "lost").exists)
+
+    @flow(task_runner=LoopbackRunner.of(cluster))
+    def outer() -> Any:
+        return waits.submit()
+
+    with messages(cluster, is_lost):
+        state = outer(return_state=True).result(raise_on_failure=False)
+
+    assert state.is_crashed()
+    assert "lost on their way" in state.message
+
+
+@pytest.mark.behaviour("D1", "D22")
+def test_an_execution_whose_end_was_reported_is_over_whatever_becomes_of_its_worker(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    starts.touch()
+
+    class DyingCluster(LoopbackCluster):
+        """Its worker dies when it has told of the second execution's end, before it has told of the call's."""
+
+        is_lost = False
+
+        def listen(self, receive: Callable[[bytes], None]) -> None:
+            def between(content: bytes) -> None:
+                message = Message.decode(content)
+                ends = [record[0] == reports.STATE and record[2] == "COMPLETED" for record in message.records]
+                if any(ends) and not self.is_lost:
+                    self.is_lost = True
+                    records = message.records[: ends.index(True) + 1]
+                    content = message._replace(records=records, is_last=False).encode()
+                receive(content)
+
+            super().listen(between)
+
+        def send(self, block: Block, done: Callable[..., None]) -> None:
+            was_lost = self.is_lost
+
+            def over(content: bytes | None, error: BaseException | None) -> None:
+                is_lost = self.is_lost and not was_lost
+                done(content, WorkerLost("", "It died.") if is_lost else error)
+
+            super().send(block, over)
+
+    @task
+    def second_time() -> str:
+        with starts.open("a") as file:
+            file.write("x")
+        if starts.read_text() == "x":
+            raise ValueError("once more")
+        return "done"
+
+    cluster = DyingCluster(1)
+
+    @flow(task_runner=LoopbackRunner.of(cluster, retries=1), retries=1)
+    def outer() -> str:
+        return second_time.submit().result()
+
+    assert outer() == "done"
+    cluster.close()
+    assert cluster.is_lost
+    assert starts.read_text() == "xx"
+
+
+def test_a_message_that_cannot_be_sent_does_not_end_the_reports_of_others() -> None:
+    class Fails(Beating):
+        def beat(self, now: float) -> None:
+            raise OSError("the road is closed")
+
+    class Beats(Beating):
+        def __init__(self) -> None:
+            self.has_beaten = threading.Event()
+
+        def beat(self, now: float) -> None:
+            self.has_beaten.set()
+
+    fails = Fails()
+    pulse.add(fails)
+    try:
+        for _ in range(3):
+            beats = Beats()
+            pulse.add(beats)
+            assert beats.has_beaten.wait(PATIENCE)
+            pulse.remove(beats)
+    finally:
+        pulse.remove(fails)

@@ -31,6 +31,10 @@ def messages(flow_run_id: Any) -> list[str]:
     return [stored.entry.message for stored in step(get_client().read_logs(flow_run_id))]
 
 
+# A busy machine may take longer than Ray Client's server expects of it.
+ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "50"}
+
+
 class RayProcesses:
     """A head and workers as `ray start` makes them, each a process of its own with children.
 
@@ -62,7 +66,7 @@ class RayProcesses:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "RAY_AUTH_MODE": "disabled", **(environment or {})},
+                env={**os.environ, **ENVIRONMENT, **(environment or {})},
             )
         self.processes.append(process)
         return process

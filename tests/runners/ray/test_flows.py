@@ -15,6 +15,7 @@ from core_engine import State, as_completed, flow, get_client, get_run_logger, t
 from core_engine.concurrency.waiting import step
 from core_engine.settings import temporary_settings
 from core_engine.task_runners import BaseTaskRunner
+from core_engine.tasks import MapOptions
 from runners.ray import RayTaskRunner
 from runners.sequential import SequentialTaskRunner
 from tests.runners.ray.support import messages, wait_for
@@ -271,6 +272,21 @@ def test_values_of_async_tasks_and_nested_ones_become_values_on_the_worker(task_
     assert outer() == [500_000] * 4 + [3]
 
 
+@pytest.mark.behaviour("D26")
+def test_large_values_can_be_read_after_the_runner_has_stopped(task_runner: BaseTaskRunner) -> None:
+    @task(map_options=MapOptions(batch_size=3))
+    def make(x: int) -> bytes:
+        return bytes([x]) * 300_000
+
+    @flow(task_runner=task_runner)
+    def outer() -> Any:
+        return [*make.map(range(5)), make.submit(5)]
+
+    states = outer(return_state=True).result()
+
+    assert [(state.result()[0], len(state.result())) for state in states] == [(x, 300_000) for x in range(6)]
+
+
 @pytest.mark.behaviour("RAY-9")
 def test_many_quick_submits_and_async_tasks_on_the_workers_own_loop(task_runner: BaseTaskRunner) -> None:
     @task
@@ -364,24 +380,26 @@ def test_two_flows_at_once_log_each_by_its_own_level(
 
 @pytest.mark.faults
 @pytest.mark.behaviour("D20")
+@pytest.mark.parametrize("size", [1, 2])
 def test_a_worker_that_cannot_be_interrupted_is_replaced_when_the_flow_ends(
-    task_runner: BaseTaskRunner, tmp_path: Path
+    task_runner: BaseTaskRunner, tmp_path: Path, size: int
 ) -> None:
-    @task
-    def stuck() -> None:
+    @task(map_options=MapOptions(batch_size=size))
+    def stuck(x: int) -> None:
         (tmp_path / "pid").write_text(str(os.getpid()))
         time.sleep(300)
 
     @flow(task_runner=task_runner)
     def outer() -> list[Any]:
-        future = stuck.submit()
+        futures = stuck.map(range(size))
         wait_for((tmp_path / "pid").exists)
-        future.cancel()
-        return [future]
+        for future in futures:
+            future.cancel()
+        return futures
 
     started = time.monotonic()
-    (state,) = outer(return_state=True).result(raise_on_failure=False)
+    states = outer(return_state=True).result(raise_on_failure=False)
 
-    assert state.is_cancelled()
+    assert all(state.is_cancelled() for state in states)
     assert time.monotonic() - started < 30
     wait_for(lambda: not psutil.pid_exists(int((tmp_path / "pid").read_text())))

@@ -58,7 +58,7 @@ def test_a_ray_that_runs_is_used_and_left_running_and_clean(
         assert doubled(RayTaskRunner(address=ray_address if by_address else None)) == [2, 4, 6]
 
     assert f"connected to, at {ray_address}" in caplog.text
-    assert "Ray has 1 nodes, on which 2 calls run at once" in caplog.text
+    assert "Nodes: 1, calls at once: 2" in caplog.text
     assert ray.is_initialized()
     wait_for(lambda: ray.util.list_named_actors(all_namespaces=True) == [])
     wait_for(lambda: ray.available_resources().get("CPU") == 2)

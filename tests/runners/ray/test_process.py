@@ -81,7 +81,7 @@ def test_a_temporary_ray_is_started_in_one_thread_quietly_and_is_gone_after_the_
         "[]",
     ]
     assert "Starting a temporary Ray" in errors
-    assert "Ray has 1 nodes, on which 2 calls run at once" in errors
+    assert "Nodes: 1, calls at once: 2" in errors
     # Nothing but lines of ours.
     assert [line for line in errors.splitlines() if " | " not in line] == []
 

@@ -11,6 +11,7 @@ from distributed import LocalCluster
 
 from core_engine.task_runners import BaseTaskRunner
 from runners.dask import DaskTaskRunner
+from runners.dask.cluster import handlers_as_they_are
 from tests.support.dask_processes import DaskProcesses
 
 # What the workers of the separate cluster were started with, unlike any flow of these tests.
@@ -26,7 +27,8 @@ def local_cluster(**options: Any) -> LocalCluster:
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", **options}
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return LocalCluster(**options)
+        with handlers_as_they_are():
+            return LocalCluster(**options)
 
 
 @pytest.fixture(scope="session")

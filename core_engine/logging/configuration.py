@@ -104,8 +104,13 @@ def setup_worker_logging() -> None:
                 logger.setLevel(1)
                 logger.propagate = False
                 logger.addHandler(handler)
-        for name in get_current_settings().logging_extra_loggers:
-            _attach(logging.getLogger(name), handler)
+        settings = get_current_settings()
+        level = logging.getLevelNamesMapping()[settings.logging_level]
+        for name in settings.logging_extra_loggers:
+            logger = logging.getLogger(name)
+            _attach(logger, handler)
+            # Open for the flow that wants most; the handler holds back what others do not want.
+            _set_level(logger, min(level, _installation.levels.get(name, level)))
 
 
 def load_configuration(settings: Settings) -> Configuration:
@@ -277,3 +282,11 @@ def _renew_lock() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_lock)
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

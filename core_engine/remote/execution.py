@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.waiting import step
-from core_engine.engine.cancellation import TaskRunCancelled
+from core_engine.engine.cancellation import TaskRunCancelled, TaskRunStopped
 from core_engine.exceptions import CoreEngineError
 from core_engine.remote.asking import Question
 from core_engine.remote.async_items import run_side_by_side
@@ -49,6 +49,8 @@ class BlockExecution(Beating):
         self._block = block
         self._report = report
         self._worker = road.worker
+        self._road = road
+        self._call = road.this_call()
         self._runs = ItemRuns(block, report, road)
         self._lock = threading.Lock()
         self._next = 0
@@ -155,7 +157,15 @@ class BlockExecution(Beating):
         started = self._item_started
         if started is not None and now - started > LONG_SECONDS:
             self._give_back()
+        if not self._road.is_wanted(self._call):
+            self._abandon()
         self._report.flush()
+
+    def _abandon(self) -> None:
+        """Nobody waits for the block any more: what runs is ended, and what it comes to is no run's state."""
+        self._runs.run_set.cancel_requests.update(item.position for item in self._block.items)
+        self._report.fall_silent()
+        self._interrupt(None, TaskRunStopped)
 
     def _give_back(self) -> None:
         with self._lock:

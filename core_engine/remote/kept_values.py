@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import weakref
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from core_engine.exceptions import CoreEngineError
@@ -33,6 +34,13 @@ class KeptValues:
         self._results.add(result)
         weakref.finalize(result, self._road.release, key).atexit = False
         return result
+
+    def lose(self, keys: Iterable[str]) -> None:
+        """Values are gone with a worker: who asks for one is told so, and runs that need it are not sent again."""
+        lost = set(keys)
+        for result in list(self._results) if lost else ():
+            if result.key in lost:
+                result.leave()
 
     def fetch_all(self, limit_bytes: int) -> None:
         """Fetches what somebody may still ask for; what is too much is missing from now on, with one warning."""

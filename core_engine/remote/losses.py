@@ -11,6 +11,7 @@ from core_engine.remote.roads import WorkerLost
 
 if TYPE_CHECKING:
     from core_engine.engine.calls import TaskCall
+    from core_engine.remote.kept_values import KeptValues
     from core_engine.remote.queues import Queues, RunSetQueue
     from core_engine.remote.sharing import SharedContent
     from core_engine.remote.shipments import Shipment
@@ -26,6 +27,7 @@ class Losses:
         queues: Where runs go that are to be sent again.
         on_the_way: Blocks that were sent; lost ones are taken out.
         shared: What goes with many blocks.
+        values: Values on the cluster.
         lost_retries: Returns how often a run is executed again that was lost while it ran, given its annotations.
     """
 
@@ -34,11 +36,13 @@ class Losses:
         queues: Queues,
         on_the_way: dict[int, Shipment],
         shared: SharedContent,
+        values: KeptValues,
         lost_retries: Callable[[Any], int],
     ) -> None:
         self._queues = queues
         self._on_the_way = on_the_way
         self._shared = shared
+        self._values = values
         self._lost_retries = lost_retries
 
     def lose(self, shipment: Shipment, error: BaseException) -> None:
@@ -56,6 +60,7 @@ class Losses:
             crash_all(run_set, calls, error)
             return
         self._shared.forget(shipment.queue)
+        self._values.lose(error.lost_values)
         started = _started(shipment, calls)
         worker = shipment.worker or error.worker
         what = f"Worker {worker} was lost." if worker else "The run was lost."

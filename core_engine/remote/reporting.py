@@ -47,10 +47,13 @@ class BlockReport:
         self._lines = 0
         self._holds_back = False
         self._is_closed = False
+        self._is_silent = False
 
     def add(self, record: Record) -> None:
         """Takes a record. Any thread; also after the end, when a thread that the user left behind still logs."""
         with self._lock:
+            if self._is_silent:
+                return
             self._records.append(record)
             self._lines += record[0] == LOG
             late = self._is_closed
@@ -60,28 +63,39 @@ class BlockReport:
     def flush(self) -> None:
         """Sends what lies ready. Any thread."""
         with self._lock:
-            if not self._records or self._holds_back:
-                return
-            records, self._records = self._records, []
-            if self._is_closed:
-                self._road.send(Message(self._block, self._attempt, -1, False, self._worker, records).encode())
-                return
-            for part in self._parts(records):
-                message = self._message(part, is_last=False)
-                if len(message) > LARGEST_RECORD:
-                    # Its order is kept: everything from here on goes back with the call.
-                    self._holds_back = True
-                    self._number -= 1
-                if self._holds_back:
-                    self._records.extend(part)
-                else:
-                    self._road.send(message)
+            self._send_what_is_ready()
+
+    def fall_silent(self) -> None:
+        """Sends what lies ready, and nothing more: the flow's process counts the call as lost. Any thread."""
+        with self._lock:
+            self._send_what_is_ready()
+            self._is_silent = True
+
+    def _send_what_is_ready(self) -> None:
+        if not self._records or self._holds_back:
+            return
+        records, self._records = self._records, []
+        if self._is_closed:
+            self._road.send(Message(self._block, self._attempt, -1, False, self._worker, records).encode())
+            return
+        for part in self._parts(records):
+            message = self._message(part, is_last=False)
+            if len(message) > LARGEST_RECORD:
+                # Its order is kept: everything from here on goes back with the call.
+                self._holds_back = True
+                self._number -= 1
+            if self._holds_back:
+                self._records.extend(part)
+            else:
+                self._road.send(message)
 
     def close(self) -> bytes:
         """Reports the end of the call; returns what is to go back with it, empty if all has been sent."""
         with self._lock:
             records, self._records = self._records, []
             self._is_closed = True
+            if self._is_silent:
+                return b""
             if self._lines:
                 records.append((LINES, self._lines))
             message = self._message(records, is_last=True)

@@ -40,11 +40,13 @@ class WorkerLost(Exception):
     Parameters:
         worker: Name of the worker, "" when it is not known.
         reason: One line.
+        lost_values: Keys of values that the call needs and that are gone with a worker.
     """
 
-    def __init__(self, worker: str, reason: str) -> None:
+    def __init__(self, worker: str, reason: str, lost_values: Sequence[str] = ()) -> None:
         super().__init__(reason)
         self.worker = worker
+        self.lost_values = lost_values
 
 
 # Called once for each block: with what the call returned, or with what became of it instead. Any thread.
@@ -105,6 +107,12 @@ class WorkerRoad(Protocol):
     @property
     def worker(self) -> str:
         """Name of the worker that this is called in."""
+
+    def this_call(self) -> Any:
+        """Returns what the cluster calls the call that this thread executes."""
+
+    def is_wanted(self, call: Any) -> bool:
+        """Returns whether the cluster still wants a call: not when the flow's process is gone, or was cut off."""
 
     def send(self, message: bytes) -> None:
         """Sends a message to the flow's process; returns at once. Messages of one thread keep their order."""

@@ -60,7 +60,7 @@ class RemoteSession:
         self._commands = Commands(self.id, road, self._inbox.put)
         self._storages = SharedStorages(self._commands, self._inbox.put)
         shared = SharedContent(road, self._storages)
-        losses = Losses(self._queues, self._on_the_way, shared, lost_retries)
+        losses = Losses(self._queues, self._on_the_way, shared, self._values, lost_retries)
         self._sender = Sender(self.id, road, self._queues, self._on_the_way, shared, self._is_done)
         self._arrivals = Arrivals(
             self._on_the_way, self._queues, self._workers, self._values, self._storages, self._commands, losses, road

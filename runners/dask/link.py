@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
+
+LOOK_AGAIN_SECONDS = 0.05
+# Calls whose client was forgotten stop within two pulses of their worker, and say what they did until then.
+STOPPING_SECONDS = 0.5
 
 
 class Link:
     """Watches the connection of one client. All on the client's loop.
 
     Dask's client connects again by itself, for as long as its own time limit, and then closes for good. The scheduler
-    has then forgotten the client: its calls, its values, our plugin and our topic.
+    has forgotten the client meanwhile: its calls, its values and our plugin, but not the reports that came since. Calls
+    that ran notice, and stop; what they still say is taken before they are counted as lost.
 
     Parameters:
         client: An asynchronous client that has started.
@@ -37,24 +43,40 @@ class Link:
     @property
     def is_over(self) -> bool:
         """Whether the connection is lost and will not come back."""
-        return self._client.status in ("closing", "closed")
+        # A scheduler that closes in order says so, after which the client stands idle and calls itself running.
+        listening = self._client._handle_report_task
+        return self._client.status in ("closing", "closed") or (listening is not None and listening.done())
 
     def lost(self) -> ConnectionError:
         """Returns the error that says that the connection is lost."""
         return ConnectionError(f"The connection to the Dask scheduler at {self.address} was lost.")
 
-    async def set_up(self) -> None:
-        """Sets up on the connection what the scheduler is to know."""
+    async def open(self) -> None:
+        """Sets up the first connection."""
         connection = self._client.scheduler_comm
+        await self._set_up()
+        self._connection = connection
+
+    async def _set_up(self) -> None:
+        """Sets up on the connection what the scheduler is to know."""
         self.may_start_again = not await self._starts_once()
         self._subscribe()
-        self._connection = connection
+
+    async def settle(self) -> None:
+        """Waits, while the connection is lost, until it has come back and is set up, or is over."""
+        while not self.is_up and not self.is_over:  # noqa: ASYNC110 - Dask tells nobody
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     async def come_back(self) -> bool:
         """Sets up again what a lost connection took along; returns whether that was necessary."""
         if self.is_up or self._client.status != "running":
             return False
-        await self.set_up()
+        connection = self._client.scheduler_comm
+        await asyncio.sleep(STOPPING_SECONDS)
+        await self._set_up()
+        for event in await self._client.scheduler.events(topic=self._client.id):
+            self._handle(event)
+        self._connection = connection
         self._logger.warning("The connection to the Dask scheduler at %s is back.", self.address)
         return True
 
@@ -66,7 +88,7 @@ class Link:
     def leave(self) -> None:
         """Listens no more."""
         self._receive = None
-        if self._client.id in self._client._event_handlers:
+        if self._client.status == "running" and self._client.id in self._client._event_handlers:
             self._client.unsubscribe_topic(self._client.id)
 
     def _subscribe(self) -> None:

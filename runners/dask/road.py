@@ -124,7 +124,7 @@ class DaskRoad:
         await self._workers.meet_scheduler()
         await self._look()
         await self._workers.meet_all()
-        await self._link.set_up()
+        await self._link.open()
 
     async def leave(self) -> None:
         """Stops learning of workers, and lets everything go that is held there."""
@@ -154,6 +154,7 @@ class DaskRoad:
             except (TimeoutError, OSError) as error:
                 self._logger.debug("The Dask scheduler does not answer just now: %s", error)
             await asyncio.sleep(LOOK_SECONDS)
+        await self.client.close()  # what nobody will end any more ends now, as lost
         self._submit_waiting()
 
     async def _look(self) -> None:
@@ -163,6 +164,7 @@ class DaskRoad:
                 self._session.wake()
 
     async def _share(self, name: str, content: bytes) -> Any:
+        await self._link.settle()
         if self._link.is_over:
             raise self._link.lost()
         key = f"{name}-{uuid.uuid4().hex}"
@@ -249,7 +251,7 @@ class DaskRoad:
         except distributed.KilledWorker as error:
             done(None, WorkerLost(error.last_worker.address, "It died while it ran the call."))
         except (asyncio.CancelledError, concurrent.futures.CancelledError) as error:
-            done(None, WorkerLost("", self._why_cancelled(error)))
+            done(None, await self._lost(name, error))
         except BaseException as error:
             done(None, error)
         else:
@@ -258,10 +260,20 @@ class DaskRoad:
             self._futures.pop(name, None)
             self._blocks.pop(name, None)
 
-    def _why_cancelled(self, error: BaseException) -> str:
+    async def _lost(self, name: str, error: BaseException) -> WorkerLost:
+        """Returns what became of a call that was cancelled, which Dask does for several reasons."""
         if not self._link.is_up:
-            return str(self._link.lost())
-        return f"The cluster cancelled the call, or lost what it needs. {error}".strip()
+            await self._link.settle()
+            return WorkerLost("", str(self._link.lost()))
+        block = self._blocks.get(name)
+        lost: list[str] = []
+        if block is not None and block.values:
+            try:
+                holders: dict[str, Any] = await self.client.scheduler.who_has(keys=list(block.values))
+            except OSError as cut_off:
+                return WorkerLost("", f"{self._link.lost()} {cut_off}")
+            lost = [key for key in block.values if not holders.get(key)]
+        return WorkerLost("", f"The cluster cancelled the call, or lost what it needs. {error}".strip(), lost)
 
     async def _revoke(self, name: str) -> None:
         future = self._futures.get(name)

@@ -8,6 +8,7 @@ the scheduler remembers of it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from typing import Any
 
@@ -15,6 +16,8 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from core_engine.remote import execute_block, run_call
 
+# For how long the reports of a client are kept that is gone without a word.
+FORGET_SECONDS = 60
 CALLS = frozenset({execute_block, run_call})
 
 
@@ -57,10 +60,14 @@ class SingleStarts(SchedulerPlugin):
     def remove_client(self, scheduler: Any, client: str) -> None:
         if client == self._client:
             scheduler.plugins.pop(self.name, None)
-            _forget_topic(scheduler, client)
+            topics = getattr(getattr(scheduler, "_broker", None), "_topics", {})
+            if client in topics:
+                # Who left in order listens no more. Another may come back, and asks for what it missed.
+                wait_seconds = FORGET_SECONDS if client in topics[client].subscribers else 0
+                asyncio.get_running_loop().call_later(wait_seconds, _forget_topic, scheduler, topics, client)
 
 
-def _forget_topic(scheduler: Any, topic: str) -> None:
-    """Drops the reports of a client that has left, which the scheduler itself would keep for an hour."""
-    topics = getattr(getattr(scheduler, "_broker", None), "_topics", {})
-    topics.pop(topic, None)
+def _forget_topic(scheduler: Any, topics: Any, client: str) -> None:
+    """Drops the reports of a client that has gone, which the scheduler itself would keep for an hour."""
+    if client not in scheduler.clients:
+        topics.pop(client, None)

@@ -41,6 +41,14 @@ class DaskWorkerRoad:
         """Dask's worker that this is called in, also from helper threads."""
         return self._here
 
+    def this_call(self) -> Any:
+        return self._here.get_current_task()
+
+    def is_wanted(self, call: Any) -> bool:
+        # The scheduler has it released when its client is gone; what runs goes on all the same.
+        state = self._here.state.tasks.get(call)
+        return state is not None and state.state != "cancelled"
+
     def send(self, message: bytes) -> None:
         self._here.log_event(self.topic, message)
 

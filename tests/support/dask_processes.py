@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -71,10 +72,11 @@ class DaskProcesses:
         return worker
 
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        place = () if "--listen-address" in arguments else ("--host", "127.0.0.1")
         output = (self.folder / "output").open("ab")
         with output:
             return subprocess.Popen(
-                [sys.executable, "-m", "dask", *arguments, "--host", "127.0.0.1", *self.options],
+                [sys.executable, "-m", "dask", *arguments, *place, *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -89,6 +91,13 @@ class DaskProcesses:
         """End all processes, at once."""
         for process in (self.scheduler, *self.workers):
             kill(process)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
@@ -133,6 +142,14 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return certificate_path, key_path
+
+
+def expect_clean(client: Any) -> None:
+    """Wait until nothing of ours is in a scheduler any more."""
+    deadline = time.monotonic() + PATIENCE / 2
+    while any((left := client.run_on_scheduler(leftovers)).values()):
+        assert time.monotonic() < deadline, f"left in the scheduler: {left}"
+        time.sleep(0.02)
 
 
 def leftovers(dask_scheduler: Any = None) -> dict[str, list[str]]:

@@ -27,6 +27,12 @@ class LoopbackWorkerRoad:
     def worker(self) -> str:
         return f"loopback-{os.getpid()}"
 
+    def this_call(self) -> None:
+        """Nothing is asked of a call: workers end with the process that they work for."""
+
+    def is_wanted(self, call: None) -> bool:
+        return True
+
     def send(self, message: bytes) -> None:
         _worker.send(("message", message))
 

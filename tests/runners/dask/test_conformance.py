@@ -8,7 +8,7 @@ from distributed import Client, LocalCluster
 from core_engine.task_runners import BaseTaskRunner
 from core_engine.testing.conformance import TaskRunnerConformance
 from runners.dask import DaskTaskRunner
-from tests.support.dask_processes import DaskProcesses, leftovers, wait_for
+from tests.support.dask_processes import DaskProcesses, expect_clean
 
 
 @pytest.mark.behaviour("DASK-1")
@@ -26,7 +26,7 @@ class TestOnAClusterWithAnAddress(TaskRunnerConformance):
     def task_runner(self, dask_processes: DaskProcesses) -> Iterator[BaseTaskRunner]:
         yield DaskTaskRunner(address=dask_processes.address)
         with Client(dask_processes.address, set_as_default=False) as client:
-            wait_for(lambda: not any(client.run_on_scheduler(leftovers).values()), "the cleaning of the cluster")
+            expect_clean(client)
             assert not any(client.run(data_of_worker).values())
 
 

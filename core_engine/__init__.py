@@ -6,6 +6,7 @@
     task_runners            the runner protocol                   concurrency: waiting, threads, loops, interrupts
     client, backend         how runs are recorded and read        results, serializers, lineage, lazy_states
     settings, logging       configuration, lines of runs          cli, page, testing, utilities
+    vocabulary              which names are here, and what to use instead of others (absent_modules)
 
 Everything below is loaded when it is first asked for.
 """
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from core_engine import absent_modules as _absent_modules
 
 if TYPE_CHECKING:
     from core_engine import runtime
@@ -79,10 +82,15 @@ def __getattr__(name: str) -> Any:
     if name == "runtime":
         return import_module("core_engine.runtime")
     if name not in _HOMES:
-        raise AttributeError(f"module 'core_engine' has no attribute {name!r}")
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)
     value = getattr(import_module(f"core_engine.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
+
+
+_absent_modules.install()
 
 
 def __dir__() -> list[str]:

@@ -334,3 +334,11 @@ def in_async_code() -> bool:
         return bool(task_context.task.isasync)
     flow_context = FlowRunContext.get()
     return flow_context is None or bool(flow_context.flow.isasync)
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

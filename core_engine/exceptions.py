@@ -219,3 +219,11 @@ def exception_text(exception: BaseException) -> str:
     except Exception as error:
         text = f"(its text cannot be shown, because its __str__ raised {type(error).__name__})"
     return f"{name}: {text}" if text else name
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

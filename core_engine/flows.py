@@ -251,6 +251,13 @@ class Flow(CallMethods[P, R_co]):
     def __repr__(self) -> str:
         return f"Flow({self.name!r})"
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            from core_engine.vocabulary import absent
+
+            raise absent("core_engine.flows.Flow", name)
+
 
 def _as_uuid(id: UUID | str) -> UUID:
     return id if isinstance(id, UUID) else UUID(id)
@@ -368,3 +375,11 @@ def load_flow_from_script(path: str | Path, flow_name: str | None = None) -> Flo
     from core_engine.engine.loading import load_flow_from_script
 
     return load_flow_from_script(path, flow_name)
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

@@ -324,3 +324,11 @@ def resolve_futures_to_data(expr: Any, raise_on_failure: bool = True) -> Any:
 def wait_for_all(futures: Sequence[TaskFuture[Any]]) -> list[State]:
     """Blocks until all runs have ended; returns their final states in order."""
     return [future._in_time(future._wait(), None) for future in futures]
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

@@ -22,7 +22,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from core_engine.exceptions import SerializationError
 
@@ -377,3 +377,11 @@ def _raise_unserializable(obj: Any, error: Exception, serializer_type: str, dump
         f"{describe_type(kind)} ({type(error).__name__}: {error}). Return the value without it, choose another "
         "result_serializer, or set persist_result=False."
     ) from error
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

@@ -492,3 +492,11 @@ def return_value_to_state(value: Any, result_factory: Any) -> State:
 def utc(seconds: float) -> dt.datetime:
     """Returns seconds since the epoch as an aware datetime."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

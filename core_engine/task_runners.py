@@ -202,4 +202,6 @@ def __getattr__(name: str) -> Any:
         return getattr(calls, name)
     if name in ("ConcurrentTaskRunner", "SequentialTaskRunner"):
         return get_task_runner(name.removesuffix("TaskRunner").lower())
-    raise AttributeError(f"module 'core_engine.task_runners' has no attribute {name!r}")
+    from core_engine.vocabulary import absent
+
+    raise absent(__name__, name)

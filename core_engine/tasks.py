@@ -380,3 +380,11 @@ def task(__fn: Any = None, **options: Any) -> Any:
         if not captures_failure(error, __fn):
             raise
         return __fn
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

@@ -9,7 +9,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("core_engine", "runners")
 # Asked for by name, so that a file which is missing in the repository is missed as well.
-REQUIRED = ("core_engine/py.typed", "runners/py.typed", "core_engine/logging/logging.yml")
+REQUIRED = (
+    "core_engine/py.typed",
+    "runners/py.typed",
+    "core_engine/logging/logging.yml",
+    "core_engine/vocabulary.toml",
+)
 REQUIRED_FOLDERS = ("core_engine/backend/migrations/",)
 
 

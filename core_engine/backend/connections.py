@@ -55,6 +55,10 @@ def connect(path: Path, *, synchronous: str = "normal", gated: bool = True) -> W
 
 def connect_for_reading(path: Path) -> sqlite3.Connection:
     """Opens a connection that cannot write, and that any one thread at a time may use."""
+    wal = sidecars(path)[0]
+    if not os.access(path.parent, os.W_OK) and not wal.exists():
+        # SQLite would make the files beside it. Without them nobody is writing, and all is in the file itself.
+        return _open(path, "ro&immutable=1", sqlite3.Connection)
     return _open(path, "ro", sqlite3.Connection)
 
 

@@ -77,6 +77,23 @@ def open_backend(settings: Settings | None = None) -> Backend:
         return backend
 
 
+def open_backend_for_reading(settings: Settings | None = None) -> Backend:
+    """The same as ``open_backend``, but where the database may only be read, a backend that refuses to write."""
+    try:
+        return open_backend(settings)
+    except StoreUnavailable:
+        from core_engine.backend.read_only import ReadOnlyStore, may_only_be_read
+        from core_engine.settings import get_current_settings
+
+        path = Path((settings or get_current_settings()).database_path).absolute()
+        if not may_only_be_read(path):
+            raise
+        store = ReadOnlyStore(path)
+    backend = Backend(store, Journal(store), Lease("nobody", path.parent / "nobody", os.getpid()))
+    register_backend(backend)
+    return backend
+
+
 def register_backend(backend: Backend) -> None:
     """Makes `backend` what ``open_backend`` returns, until it is closed, for settings that name its store's path.
 

@@ -58,12 +58,32 @@ def _revision_of(path: Path) -> str | None:
             )
         revision = _recorded_revision(db, path)
     if revision not in REVISIONS:
-        raise DatabaseTooNew(
-            f"The database {path} was made by a later version of core_engine (its revision is {revision!r}, this "
-            f"version knows up to {REVISION!r}). Nothing was changed. Upgrade core_engine, "
-            "or set CORE_ENGINE_HOME to another folder."
-        )
+        raise _too_new(path, revision)
     return revision
+
+
+def check_revision(db: sqlite3.Connection, path: Path) -> None:
+    """Checks that a database can be read as it is, by a version that cannot migrate it there.
+
+    Raises:
+        DatabaseDamaged, DatabaseTooNew, StoreUnavailable: It cannot.
+    """
+    revision = _recorded_revision(db, path)
+    if revision not in REVISIONS:
+        raise _too_new(path, revision)
+    if revision != REVISION:
+        raise StoreUnavailable(
+            f"The database {path} was made by an earlier version of core_engine, and may not be written by this user, "
+            "so it cannot be brought up to date."
+        )
+
+
+def _too_new(path: Path, revision: str) -> DatabaseTooNew:
+    return DatabaseTooNew(
+        f"The database {path} was made by a later version of core_engine (its revision is {revision!r}, this "
+        f"version knows up to {REVISION!r}). Nothing was changed. Upgrade core_engine, "
+        "or set CORE_ENGINE_HOME to another folder."
+    )
 
 
 def _is_there(path: Path) -> bool:

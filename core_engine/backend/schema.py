@@ -9,7 +9,8 @@ an insert touches one b-tree: rows of a flow run lie together by their primary k
 - ``seq`` numbers commits over the whole store, and is what events are ordered by. ``flow_commit`` says where to look
   for the task runs that a commit changed: in groups from first to last, and where it was one group, at which indexes.
 - ``input_digest`` has what resumable runs were made of: digests of consecutive runs of a group, one after the other.
-- ``result_file`` says which flow runs refer to a stored result, so that deleting knows the last reference.
+- ``result_file`` says which flow runs refer to a stored result, so that deleting knows the last reference;
+  ``unreferenced_file`` which have none, and from when on their files may be removed.
 - Times are seconds since the epoch. Types of states are the numbers of ``encoding.TYPE_CODES``: final ones from 5 on.
 """
 
@@ -29,7 +30,8 @@ TABLES = (
     CREATE TABLE counter (
         id INTEGER NOT NULL PRIMARY KEY,
         seq INTEGER NOT NULL,
-        next_key INTEGER NOT NULL
+        next_key INTEGER NOT NULL,
+        cleaned REAL
     )
     """,
     """
@@ -228,7 +230,7 @@ TABLES = (
     ) WITHOUT ROWID
     """,
     "CREATE INDEX result_file_by_file ON result_file (file)",
-    "CREATE TABLE unreferenced_file (file TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TABLE unreferenced_file (file TEXT NOT NULL PRIMARY KEY, removable REAL NOT NULL) WITHOUT ROWID",
     "CREATE TABLE deleted_flow_run (key INTEGER NOT NULL PRIMARY KEY)",
     """
     CREATE TABLE concurrency_limit (

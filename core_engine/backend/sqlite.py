@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -287,11 +288,23 @@ class SqliteStore:
         return crashed
 
     def delete_flow_runs(
-        self, older_than: float, state_types: Collection[StateType] | None = None, dry_run: bool = False
+        self,
+        older_than: float,
+        state_types: Collection[StateType] | None = None,
+        dry_run: bool = False,
+        now: float | None = None,
     ) -> DeletionReport:
         # A connection of its own: this may take long, and others want to take slots meanwhile.
         with translated(self.path), closing(self._connect()) as db:
-            return retention.delete_flow_runs(db, older_than, state_types, dry_run)
+            return retention.delete_flow_runs(db, older_than, state_types, dry_run, time.time() if now is None else now)
+
+    def read_cleaned(self) -> float | None:
+        with self._pool.reading() as db:
+            return retention.read_cleaned(db)
+
+    def note_cleaned(self, now: float) -> None:
+        with self._controlling() as db:
+            retention.note_cleaned(db, now)
 
     def forget_results(self, results: Sequence[dict[str, Any]]) -> None:
         with self._controlling() as db:

@@ -77,6 +77,8 @@ class DeletionReport:
         task_runs, log_lines, cache_entries: How many of each.
         results: Result records (as stored, JSON) whose files nothing refers to any more. Remove the files, then call
             ``forget_results`` with them; until then every report lists them again.
+        results_later: How many more there are whose cache entry went just now. A run of another process may be about
+            to refer to one, so only a later report lists them.
         bytes_freed: By how much the database file shrank.
         dry_run: Whether nothing was done.
     """
@@ -86,6 +88,7 @@ class DeletionReport:
     log_lines: int = 0
     cache_entries: int = 0
     results: list[dict[str, Any]] = field(default_factory=list)
+    results_later: int = 0
     bytes_freed: int = 0
     dry_run: bool = False
 
@@ -298,15 +301,26 @@ class Store(Protocol):
         """
 
     def delete_flow_runs(
-        self, older_than: float, state_types: Collection[StateType] | None = None, dry_run: bool = False
+        self,
+        older_than: float,
+        state_types: Collection[StateType] | None = None,
+        dry_run: bool = False,
+        now: float | None = None,
     ) -> DeletionReport:
-        """Deletes flow runs that ended before a time, with all that belongs to them (D31).
+        """Deletes flow runs that ended before a time, with all that belongs to them (D31), in short transactions.
 
         Parameters:
             older_than: Seconds since the epoch.
             state_types: Which final states; None means all of them.
             dry_run: Only say what would go.
+            now: Seconds since the epoch; None: the system's time.
         """
+
+    def read_cleaned(self) -> float | None:
+        """Returns when ``note_cleaned`` was called last, by any process, in seconds since the epoch; None: never."""
+
+    def note_cleaned(self, now: float) -> None:
+        """Says that everything has been deleted that was to be deleted at a time."""
 
     def forget_results(self, results: Sequence[dict[str, Any]]) -> None:
         """Says that the files of records listed by a DeletionReport are gone."""

@@ -1,4 +1,4 @@
-"""``core-engine cancel``: ask the process that executes a flow run to cancel it."""
+"""``core-engine cancel``: end a flow run before its time."""
 
 from __future__ import annotations
 
@@ -22,15 +22,21 @@ def cancel(
         float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long to wait until the run has ended.")
     ] = 0,
 ) -> None:
-    """Ask the process that executes a flow run to cancel it. It sees the request within a quarter of a second."""
+    """Cancel a flow run: at once if no process executes it, else its process is asked, and sees it within a second."""
     from core_engine.cli.opening import existing, open_store, read_run
+    from core_engine.client import get_client
+    from core_engine.concurrency.waiting import step
 
     store = open_store()
     flow_run = read_run(store, run)
     if flow_run.state is not None and flow_run.state.is_final():
         typer.echo(f"{flow_run.name} has already ended: {flow_run.state}", err=True)
         raise typer.Exit(ExitCode.FAILED)
-    store.write_request("cancel", flow_run.id, {})
+    step(get_client().cancel_flow_run(flow_run.id))
+    flow_run = existing(store, flow_run.id)
+    if flow_run.state is not None and flow_run.state.is_final():
+        typer.echo(f"{flow_run.name}: {flow_run.state}")
+        return
     deadline = time.monotonic() + wait
     while wait and time.monotonic() < deadline:
         flow_run = existing(store, flow_run.id)

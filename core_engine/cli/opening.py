@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 def open_store() -> Store:
     """Returns the store of the settings in force, after runs whose process is gone were recorded as Crashed.
 
-    It is the process's own and stays open: a flow that ran here uses it too.
+    It is the process's own and stays open: a flow that ran here uses it too. Where this user may only read it, commands
+    that change something are refused when they try.
 
     Raises:
         StoreError: The database cannot be opened, or is not one of ours.
     """
-    from core_engine.backend import open_backend
+    from core_engine.backend.embedded import open_backend_for_reading
 
-    store = open_backend().store
+    store = open_backend_for_reading().store
     store.reconcile(time.time())
     return store
 

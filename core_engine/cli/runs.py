@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core_engine.cli.output import JsonOption, flow_run_json, print_json, print_table, short_id, state_text, took
-from core_engine.cli.values import local_time, parse_duration, parse_moment, parse_states
+from core_engine.cli.values import check_state_names, local_time, parse_duration, parse_moment, parse_states
 from core_engine.exceptions import CoreEngineError
 
 if TYPE_CHECKING:
@@ -57,16 +57,23 @@ def list_runs(
     """List flow runs, the newest first."""
     from core_engine.cli.opening import open_store
 
+    store = open_store()
     types, names = parse_states(state or ())
+    names = None if names is None else check_state_names(names, _own_names(store, names))
     start = None if since is None else parse_moment(since, "--since", time.time())
     filters = {"flow_name": flow, "state_types": types, "state_names": names, "since": start}
-    found = _read(open_store(), limit, subflows, filters)
+    found = _read(store, limit, subflows, filters)
     if json:
         print_json([flow_run_json(run) for run in found])
     elif found:
         _print_runs(found)
     else:
         typer.echo("There are no such flow runs.", err=True)
+
+
+def _own_names(store: Store, names: list[str]) -> list[str]:
+    """Returns those of some state names that runs have."""
+    return [name for name in names if store.read_flow_runs(state_names=[name], limit=1)]
 
 
 def _read(store: Store, limit: int, subflows: bool, filters: dict[str, Any]) -> list[FlowRun]:
@@ -134,6 +141,11 @@ def delete_runs(
     report = store.delete_flow_runs(before, types)
     remove_results(store, report, on_error=_say_that_it_stays)
     _print_report(report, json, "deleted")
+    if report.results_later and not json:
+        typer.echo(
+            f"{report.results_later:,} results were cached, and might be found by a run just now: the next delete, "
+            "a minute from now or later, removes them."
+        )
 
 
 def _say_that_it_stays(error: CoreEngineError) -> None:
@@ -146,7 +158,7 @@ def _summary(report: DeletionReport) -> str:
         (report.task_runs, "task run", "task runs"),
         (report.log_lines, "log line", "log lines"),
         (report.cache_entries, "cache entry", "cache entries"),
-        (len(report.results), "result", "results"),
+        (len(report.results) + (report.results_later if report.dry_run else 0), "result", "results"),
     ]
     return ", ".join(f"{number:,} {one if number == 1 else many}" for number, one, many in parts if number)
 
@@ -164,6 +176,7 @@ def _print_report(report: DeletionReport, json: bool, what: str) -> None:
             "log_lines": report.log_lines,
             "cache_entries": report.cache_entries,
             "results": len(report.results),
+            "results_later": report.results_later,
             "bytes_freed": report.bytes_freed,
         }
     )

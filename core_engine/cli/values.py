@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import typer
 
 from core_engine.schemas.states import StateType
+
+# Names that the engine itself gives, beside those that say no more than their type.
+NAMES_OF_STATES = ("AwaitingRetry", "Cached", "Late", "NotReady", "Rerunning", "Resuming", "Retrying", "TimedOut")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -78,6 +81,27 @@ def parse_states(names: Sequence[str]) -> tuple[list[StateType] | None, list[str
         except ValueError:
             others.append(name)
     return types or None, others or None
+
+
+def check_state_names(names: Sequence[str], others: Collection[str]) -> list[str]:
+    """Returns state names as they are spelt.
+
+    Parameters:
+        names: State names that are no types, as given.
+        others: Names that runs of the store have beside the usual ones: flows may name their states.
+
+    Raises:
+        typer.BadParameter: There is no such state.
+    """
+    known = {name.lower(): name for name in (*NAMES_OF_STATES, *others)}
+    for name in names:
+        if name.lower() not in known:
+            types = ", ".join(type.value.lower() for type in StateType)
+            raise typer.BadParameter(
+                f"{name!r} is not a state. States are {types}; and by name {', '.join(sorted(known.values()))}.",
+                param_hint="--state",
+            )
+    return [known[name.lower()] for name in names]
 
 
 def parse_level(text: str, option: str) -> int:

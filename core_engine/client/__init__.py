@@ -26,4 +26,6 @@ def __getattr__(name: str) -> Any:
         from core_engine.client import embedded
 
         return getattr(embedded, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from core_engine.vocabulary import absent
+
+    raise absent(__name__, name)

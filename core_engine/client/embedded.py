@@ -168,12 +168,21 @@ class EmbeddedClient:
         return await propose_for_recorded_run(self, state, force, task_run_id, flow_run_id)
 
     async def cancel_flow_run(self, flow_run_id: UUID) -> None:
-        """Asks for a flow run to be cancelled, whichever process runs it.
+        """Has a flow run cancelled: its process is asked to; one that no process executes is Cancelled at once.
+
+        One that has ended stays as it is. Hooks of a run that no process executes are not called.
 
         Raises:
             ObjectNotFound: There is none of this id.
         """
-        await self.read_flow_run(flow_run_id)
+        from core_engine.client.later import cancel_without_process
+
+        await run_blocking(self.store.reconcile, clock.now())
+        record = await self.read_flow_run(flow_run_id)
+        if record.state is not None and record.state.is_final():
+            return
+        if record.owner is None and await cancel_without_process(self, flow_run_id):
+            return
         await run_blocking(self.store.write_request, "cancel", flow_run_id, {})
 
     async def create_deployment(
@@ -311,6 +320,13 @@ class EmbeddedClient:
         from core_engine.backend.entries import TaskRunUpdated
 
         self.journal.append(TaskRunUpdated(run.group, run.index, {"name": run.name}))
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            from core_engine.vocabulary import absent
+
+            raise absent("core_engine.client.EmbeddedClient", name)
 
 
 def _seconds(moment: datetime | None) -> float | None:

@@ -11,7 +11,7 @@ from uuid import UUID
 from core_engine import clock
 from core_engine.client.waiting_texts import text_of
 from core_engine.concurrency.waiting import Latch, run_blocking
-from core_engine.exceptions import ObjectNotFound
+from core_engine.exceptions import ObjectNotFound, StoreUnavailable
 from core_engine.schemas.states import (
     CANCELLING,
     COMPLETED,
@@ -212,7 +212,10 @@ async def _ask_owner(client: EmbeddedClient, run: TaskRun, flow_run: FlowRun) ->
     if flow_run.owner is None:
         return None
     store = client.store
-    request = await run_blocking(store.write_request, "why", run.id, {})
+    try:
+        request = await run_blocking(store.write_request, "why", run.id, {})
+    except StoreUnavailable:  # it may only be read
+        return None
     try:
         deadline = time.monotonic() + ANSWER_SECONDS
         while True:

@@ -6,15 +6,33 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from core_engine import clock, ids
-from core_engine.backend.entries import FlowRunCreated
+from core_engine.backend.entries import FlowRunCreated, FlowRunUpdated
+from core_engine.concurrency.waiting import run_blocking
 from core_engine.orchestration.progress import FlowRunProgress, record_flow_state
 from core_engine.schemas.records import Deployment, FlowRun
-from core_engine.schemas.states import SCHEDULED, State, StateDetails
+from core_engine.schemas.states import CANCELLED, SCHEDULED, State, StateDetails
 from core_engine.utilities.names import generate_run_name
 from core_engine.utilities.secret_names import is_secret_name
+
+if TYPE_CHECKING:
+    from core_engine.client.embedded import EmbeddedClient
+
+
+async def cancel_without_process(client: EmbeddedClient, flow_run_id: UUID) -> bool:
+    """Cancels a flow run that no process executes; returns False if one has taken it meanwhile (D2)."""
+    if not await run_blocking(client.store.claim_flow_run, flow_run_id, client.owner, None):
+        return False
+    state = State(CANCELLED, message="The flow run was cancelled; no process executed it.")
+    try:
+        await client.propose(state, flow_run_id=flow_run_id)
+    finally:
+        position = client.journal.append(FlowRunUpdated(flow_run_id, {"owner": None}))
+    await client.journal_committed(position)
+    return True
 
 
 def new_deployment(name: str, flow_name: str, entrypoint: str, parameters: dict[str, Any]) -> Deployment:

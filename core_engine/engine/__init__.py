@@ -12,7 +12,7 @@ The main path, in the order in which a call takes it:
 - ``task_loops``   async ones on a loop that they share                     - ``held_loops``, ``async_calls``
 - ``task_runs``    executed: through its states                             - ``caching``, ``timeouts``, ``run_names``
 - ``proposals``    facts, the pure rules' decision, the journal             - ``outside``
-- ``hooks``, ``crashes``, ``cancellation``, ``signals``, ``requests``       what may happen beside it
+- ``hooks``, ``crashes``, ``cancellation``, ``signals``, ``requests``, ``store_care``   what may happen beside it
 - ``pauses``, ``holds``                                                     - and in between
 - ``waits``        why a task run has not started
 - ``progress``, ``previous``, ``loading``, ``stored_parameters``, ``reachable``
@@ -56,5 +56,7 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -172,7 +172,8 @@ class ActiveFlowRun:
     under it, so that of two threads that end one run only the first does. ``_lock`` guards the registers below.
     While it is paused ``hold`` says that the process stays, and ``refused_start`` whether a run was refused to start;
     both change under ``decisions``. ``pauses`` counts those of this attempt. ``goes_on``: another process began it.
-    ``resumption`` is there if it can be resumed, or is.
+    ``interrupted`` is when its code was interrupted last (monotonic seconds). ``resumption`` is there if it can be
+    resumed, or is.
     """
 
     def __init__(
@@ -202,6 +203,7 @@ class ActiveFlowRun:
         self.fatal: BaseException | None = None
         self.stopping: BaseException | None = None
         self.interrupted = 0.0
+        self.interrupted_runs = 0
         self.hold: Hold | None = None
         self.refused_start = False
         self.pauses = 0
@@ -304,11 +306,17 @@ class ActiveFlowRun:
                 self.stopping = reason
             children = list(self.children)
         self.woken.set()
+        # Before the hold is released, which would have them go on.
+        for child in children:
+            child.stop(reason)
         hold = self.hold
         if hold is not None:
             hold.released.set()
-        for child in children:
-            child.stop(reason)
+
+    def count_interrupted(self) -> None:
+        """Counts a task run that crashed because the flow run is being ended."""
+        with self._lock:
+            self.interrupted_runs += 1
 
     def not_completed(self) -> Iterator[State]:
         for summary in self.summaries:

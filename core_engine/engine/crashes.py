@@ -52,6 +52,7 @@ class report_task_run_crashes:  # noqa: N801  # used as `with report_task_run_cr
 
 def crash_task_run(run: ActiveTaskRun, error: BaseException) -> State:
     """Records a task run as Crashed, unless it has ended; logs it. Returns the state that it is in then."""
+    from core_engine.engine.cancellation import TaskRunStopped
     from core_engine.engine.proposals import decide_task
     from core_engine.engine.run_logs import logger_of_task_run
 
@@ -66,7 +67,11 @@ def crash_task_run(run: ActiveTaskRun, error: BaseException) -> State:
         run.flow_run.stop(failure)
         return run.state
     logger = logger_of_task_run(run)
-    logger.error("Crash detected! %s", state.message)
+    if reason is not None:
+        # The flow run says it once for all that it takes along.
+        run.flow_run.count_interrupted()
+    elif not isinstance(error, TaskRunStopped):  # on a worker, which does not know why the flow run ends
+        logger.error("Crash detected! %s", state.message)
     logger.debug("Crash details:", exc_info=error)
     return run.state
 
@@ -217,6 +222,13 @@ async def _end_in_order(run: ActiveFlowRun, reason: BaseException, error: BaseEx
         _commit_end(run, LAST_COMMIT_SECONDS)
         raise
     hooks_for = _record_end(run, reason, logger)
+    if hooks_for is not None and run.interrupted_runs:
+        logger.error(
+            "%d task run%s that ran %s interrupted and crashed with the flow run",
+            run.interrupted_runs,
+            "" if run.interrupted_runs == 1 else "s",
+            "was" if run.interrupted_runs == 1 else "were",
+        )
     logger.debug("Crash details:", exc_info=error)
     if hooks_for is not None:
         await _after_end(run, hooks_for)

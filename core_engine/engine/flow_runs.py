@@ -19,6 +19,7 @@ from core_engine.engine.active import ActiveFlowRun, register, unregister
 from core_engine.engine.cancellation import FlowRunCancelled, raise_stopping
 from core_engine.engine.crashes import report_flow_run_crashes
 from core_engine.engine.flow_functions import FlowTimedOut, call_flow_function
+from core_engine.engine.holds import pause_with_parent
 from core_engine.engine.hooks import run_flow_hooks
 from core_engine.engine.loading import entrypoint_of
 from core_engine.engine.outcomes import (
@@ -296,6 +297,8 @@ async def orchestrate_flow_run(
             return await propose_flow_state(run, state, force=True)
     outcome: State | None = None
     state = await propose_flow_state(run, State(RUNNING))
+    if run.parent is not None and run.parent.hold is not None:
+        pause_with_parent(run, run.parent.hold)  # it was paused just as this one began
     while state._type is RUNNING:
         if run.attempt > 1 or run.goes_on:
             await client.journal_committed(client.journal.position)

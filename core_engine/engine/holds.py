@@ -69,6 +69,27 @@ def pause(run: ActiveFlowRun, state: State, *, stays: bool) -> Decision:
     return decision
 
 
+def pause_below(run: ActiveFlowRun, hold: Hold) -> None:
+    """Pauses the subflows of a held flow run that run already, until the hold is released. Any thread."""
+    for child in list(run.children):
+        pause_with_parent(child, hold)
+
+
+def pause_with_parent(child: ActiveFlowRun, hold: Hold) -> None:
+    """Pauses a running subflow, and those below it, until its parent's hold is released. Any thread."""
+    decision = pause(child, paused_state(None, False, None), stays=True)
+    own = child.hold
+    if decision.answer is not ACCEPT or own is None:
+        return  # it has ended, or is paused by itself
+
+    def go_on() -> None:
+        if child.hold is own and child.stopping is None:
+            resume(child)
+
+    hold.when_released(go_on)
+    pause_below(child, own)
+
+
 def resume(run: ActiveFlowRun) -> Decision | None:
     """Proposes that a paused flow run of this process go on here.
 

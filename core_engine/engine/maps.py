@@ -42,9 +42,9 @@ async def begin_task_map(
         MappingLengthMismatch: The iterables have different lengths.
         UpstreamTaskError: A parameter is a future whose run did not complete.
     """
-    parameters = {name: materialised(value) for name, value in task.signature.explode(parameters).items()}
+    parameters = {name: materialised(name, value) for name, value in task.signature.explode(parameters).items()}
     inputs = _collect_inputs(parameters, wait_for)
-    opened = {name: await _open(value) for name, value in parameters.items()}
+    opened = {name: await _open(name, value) for name, value in parameters.items()}
     shared, columns, count = _split(task, opened)
     if count:
         first = {name: values[0] for name, values in columns.items()}
@@ -86,14 +86,14 @@ def _is_shared_or_future(value: Any) -> bool:
     return unmapped in annotations or isinstance(bare, HANDLES) or not isiterable(bare)
 
 
-async def _open(value: Any) -> Any:
+async def _open(name: str, value: Any) -> Any:
     """Resolves a future or state at the top of a parameter, so that its length is known; nested ones stay."""
     bare, annotations = unwrap_all(value)
     if not isinstance(bare, HANDLES) or unmapped in annotations or quote in annotations or allow_failure in annotations:
         return value
     await futures_ended(unsettled_futures([bare]))
     opened = (await resolve_inputs({"value": bare}))["value"]
-    return rewrap_like(value, materialised(opened))
+    return rewrap_like(value, materialised(name, opened))
 
 
 def _split(task: Task[..., Any], parameters: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Sequence[Any]], int]:

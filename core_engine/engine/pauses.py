@@ -14,7 +14,16 @@ from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import Latch, run_blocking, step
 from core_engine.context import FlowRunContext, TaskRunContext, in_async_code
 from core_engine.engine.active import ActiveFlowRun, active_flow_run
-from core_engine.engine.holds import PAST_SECONDS, Hold, expire, never_resumed, pause, paused_state, resume
+from core_engine.engine.holds import (
+    PAST_SECONDS,
+    Hold,
+    expire,
+    never_resumed,
+    pause,
+    pause_below,
+    paused_state,
+    resume,
+)
 from core_engine.engine.run_logs import logger_of_flow_run
 from core_engine.exceptions import FlowPauseTimeout, NotPausedError, Pause
 from core_engine.orchestration.decisions import ABORT, ACCEPT
@@ -212,6 +221,8 @@ def pause_on_request(run: ActiveFlowRun, payload: dict[str, Any]) -> None:
     if decision.answer is not ACCEPT:
         return
     logger_of_flow_run(run).info("Flow run was paused from outside; nothing new starts until it is resumed")
+    if hold is not None:
+        pause_below(run, hold)
     if hold is not None and hold.deadline is not None:
         clock.current.call_at(hold.deadline + PAST_SECONDS, lambda: service_threads.submit(expire, run, hold))
 

@@ -6,23 +6,19 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from typing import TYPE_CHECKING, Any
 
-from core_engine import clock
 from core_engine.concurrency.loops import engine_loop
 from core_engine.concurrency.threads import service_threads
-from core_engine.concurrency.waiting import Outcome
-from core_engine.settings import get_current_settings
+from core_engine.engine.store_care import StoreCare
 
 if TYPE_CHECKING:
     from core_engine.backend.store import Request
     from core_engine.client.embedded import EmbeddedClient
     from core_engine.engine.active import ActiveFlowRun
-    from core_engine.exceptions import CoreEngineError
 
 LOOK_SECONDS = 0.25
-SECONDS_PER_DAY = 86_400.0
 
 _logger = logging.getLogger("core_engine.engine")
 
@@ -35,7 +31,7 @@ class _Watch:
         self._lock = threading.Lock()
         self._runs: dict[Any, ActiveFlowRun] = {}
         self._looking = False
-        self._has_reconciled = False
+        self._care = StoreCare(client)
         self._version = 0
         self._looked_for: set[Any] = set()
 
@@ -52,34 +48,20 @@ class _Watch:
 
     async def _look(self) -> None:
         while True:
-            if not self._has_reconciled:
-                await self._safely(service_threads.submit(self._reconcile))
+            await self._safely(self._care.look())
             await asyncio.sleep(LOOK_SECONDS)
             with self._lock:
                 runs = dict(self._runs)
                 if not runs:
                     self._looking = False
                     return
-            await self._safely(service_threads.submit(self._answer, runs))
+            await self._safely(service_threads.submit(self._answer, runs).arrive_result())
 
-    async def _safely(self, outcome: Outcome[None]) -> None:
+    async def _safely(self, look: Awaitable[None]) -> None:
         try:
-            await outcome.arrive_result()
+            await look
         except Exception:
-            _logger.warning("Looking for requests from other processes failed; the next look follows.", exc_info=True)
-
-    def _reconcile(self) -> None:
-        """Once in the life of this process: records runs whose process has ended without reporting, and deletes runs
-        that are past the time for which they are to be kept."""
-        self._has_reconciled = True
-        store = self._client.store
-        store.reconcile(clock.now())
-        days = get_current_settings().runs_retention_days
-        if days is not None:
-            from core_engine.results import remove_results
-
-            report = store.delete_flow_runs(older_than=clock.now() - days * SECONDS_PER_DAY)
-            remove_results(store, report, on_error=_warn_of_file_that_stays)
+            _logger.warning("A look at the store beside the flow runs failed; the next one follows.", exc_info=True)
 
     def _answer(self, runs: dict[Any, ActiveFlowRun]) -> None:
         store = self._client.store
@@ -124,10 +106,6 @@ def _answer_why(request: Request, run: ActiveFlowRun | None) -> None:
 
     if run is not None:
         run.client.store.answer_request(request.id, why_it_waits(run, request.run_id))
-
-
-def _warn_of_file_that_stays(error: CoreEngineError) -> None:
-    _logger.warning("%s It belonged to a flow run that was kept long enough; the next process tries again.", error)
 
 
 _watches: dict[str, _Watch] = {}

@@ -6,6 +6,8 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count, cycle, islice, repeat
+from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
 from core_engine import clock, ids
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from core_engine.task_runners import BaseTaskRunner
     from core_engine.tasks import Task
 
+# How many values of an iterator map reads without a word, and how many at most.
+MANY_READ = 1_000_000
+MOST_READ = 10_000_000
 # Asks for a run in the flow's process, whatever the flow's runner is (D18).
 local_task_runner: Any = object()
 
@@ -297,6 +302,48 @@ def _log_created(run_set: RunSet, level: int) -> None:
             )
 
 
-def materialised(value: Any) -> Any:
-    """Returns an iterator's values as a list, anything else (files and text too) as it is."""
-    return list(value) if isinstance(value, Iterator) and isiterable(value) else value
+def materialised(name: str, value: Any) -> Any:
+    """Returns an iterator's values as a list, anything else (files and text too) as it is.
+
+    Parameters:
+        name: The parameter's name, for warning and error.
+        value: What was given for it.
+
+    Raises:
+        ValueError: The iterator has no end, or none within ``MOST_READ`` values.
+    """
+    if not isinstance(value, Iterator) or not isiterable(value):
+        return value
+    if _is_endless(value):
+        raise ValueError(
+            f"The iterator given for {name!r} ({value!r}) has no end, and map needs all its values before the first "
+            "run starts. Use task.stream, which reads as it goes."
+        )
+    values = list(islice(value, MANY_READ))
+    if len(values) == MANY_READ:
+        _read_on(name, values, value)
+    return values
+
+
+def _is_endless(iterator: Iterator[Any]) -> bool:
+    if isinstance(iterator, repeat):
+        # The length of one that has no end cannot be asked for.
+        return not repr(iterator).endswith(f", {length_hint(iterator, -1)})")
+    return isinstance(iterator, count | cycle)
+
+
+def _read_on(name: str, values: list[Any], iterator: Iterator[Any]) -> None:
+    from core_engine.logging import get_run_logger
+
+    get_run_logger().warning(
+        "%s values were read from the iterator given for %r, and map reads on: it needs all of them before the first "
+        "run starts. task.stream reads as it goes.",
+        f"{MANY_READ:,}",
+        name,
+    )
+    values.extend(islice(iterator, MOST_READ - MANY_READ))
+    if len(values) == MOST_READ and next(iterator, values) is not values:
+        raise ValueError(
+            f"The iterator given for {name!r} has more than {MOST_READ:,} values, and map needs all of them before the "
+            "first run starts. Use task.stream, which reads as it goes, or give a list if so many runs are meant."
+        )

@@ -85,14 +85,16 @@ def _runner(run: ActiveFlowRun, run_set: RunSet, index: int) -> dict[str, Any]:
     ahead = 0
     executing = 0
     for other in run.open_sets():
-        executing += len(other.executing)
+        running = set(other.executing)
+        running |= {one for one, active in list(other.active.items()) if active.state._type is RUNNING}
+        executing += len(running)
         if other is run_set:
             before = range(index)
         elif other.runner is run_set.runner and other.group.created <= run_set.group.created:
             before = range(other.count)
         else:
             continue
-        ahead += sum(other.states[one] is None and one not in other.executing for one in before)
+        ahead += sum(other.states[one] is None and one not in running for one in before)
     if run_set.waits_in_place:
         return {"reason": "order", "ahead": ahead}
     name = "" if run_set.runner is None else run_set.runner.name

@@ -282,3 +282,11 @@ def _renew_lock() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_lock)
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # What every record has, and what a JSON line says in other words or not at all.
 _LEFT_OUT_OF_JSON = frozenset({"args", "exc_info", "exc_text", "msg", "run_label", "asctime"})
@@ -62,3 +62,11 @@ class JsonFormatter(logging.Formatter):
                 "traceback": "".join(traceback.format_exception(error)),
             }
         return json.dumps(fields, default=str)
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

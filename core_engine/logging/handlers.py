@@ -16,7 +16,7 @@ import warnings
 import weakref
 from functools import lru_cache
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from core_engine.context import FlowRunContext, TaskRunContext
@@ -246,3 +246,11 @@ def _a_loop_runs_here() -> bool:
 def _this_is_the_engine_loop() -> bool:
     loops = sys.modules.get("core_engine.concurrency.loops")
     return loops is not None and loops.in_engine_loop()
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

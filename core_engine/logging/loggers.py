@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 ROOT = "core_engine"
 FLOW_RUNS = "core_engine.flow_runs"
@@ -43,3 +44,11 @@ def disable_run_logger() -> Iterator[None]:
     """
     with disable_logger(FLOW_RUNS), disable_logger(TASK_RUNS):
         yield
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

@@ -71,7 +71,9 @@ _LOADED_WHEN_ASKED_FOR = {
 
 def __getattr__(name: str) -> Any:
     if name not in _LOADED_WHEN_ASKED_FOR:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)
     value = getattr(import_module(f"{__name__}.{_LOADED_WHEN_ASKED_FOR[name]}"), name)
     globals()[name] = value
     return value

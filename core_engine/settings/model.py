@@ -92,7 +92,8 @@ class Settings(BaseSettings):
         description="What a commit survives: 'normal' a killed process, 'full' also a loss of power.",
     )
     runs_retention_days: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Finished runs older than this are removed; none means that they are kept."
+        default=None,
+        description="Runs that ended longer ago are deleted once a day while flows run; none means that they are kept.",
     )
     debug_mode: bool = Field(default=False, description="Whether to log in detail what the engine does.")
     grace_seconds: Seconds = Field(

@@ -12,6 +12,8 @@ The last two need pytest: import them by their own names.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from core_engine.testing.assertions import (
     assert_does_not_warn,
     assert_uses_result_serializer,
@@ -34,3 +36,11 @@ __all__ = [
     "leaping_clock",
     "memory_client",
 ]
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

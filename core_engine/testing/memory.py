@@ -356,10 +356,23 @@ class MemoryStore(KeepsDeployments):
             return memory_care.reconcile(tables, now, is_free or self._is_free)
 
     def delete_flow_runs(
-        self, older_than: float, state_types: Collection[StateType] | None = None, dry_run: bool = False
+        self,
+        older_than: float,
+        state_types: Collection[StateType] | None = None,
+        dry_run: bool = False,
+        now: float | None = None,
     ) -> DeletionReport:
         with self._changing() as tables:
-            return memory_care.delete_flow_runs(tables, older_than, state_types, dry_run)
+            now = time.time() if now is None else now
+            return memory_care.delete_flow_runs(tables, older_than, state_types, dry_run, now)
+
+    def read_cleaned(self) -> float | None:
+        with self._reading() as tables:
+            return tables.cleaned
+
+    def note_cleaned(self, now: float) -> None:
+        with self._changing() as tables:
+            tables.cleaned = now
 
     def forget_results(self, results: Sequence[dict[str, Any]]) -> None:
         with self._changing() as tables:

@@ -9,6 +9,7 @@ from uuid import UUID
 from core_engine import ids
 from core_engine.backend.encoding import file_column, read_file
 from core_engine.backend.recovery import FLOW_MESSAGE, TASK_MESSAGE
+from core_engine.backend.retention import CACHE_HIT_SECONDS
 from core_engine.backend.store import DeletionReport
 from core_engine.results.records import record_from_json
 from core_engine.schemas.states import CRASHED, DEFAULT_NAMES, FINAL_TYPES, StateType
@@ -66,7 +67,7 @@ def _crash_task_runs(commit: Commit, flow: KeptFlow, now: float) -> None:
 
 
 def delete_flow_runs(
-    tables: Tables, older_than: float, state_types: Collection[StateType] | None, dry_run: bool
+    tables: Tables, older_than: float, state_types: Collection[StateType] | None, dry_run: bool, now: float
 ) -> DeletionReport:
     """See ``Store.delete_flow_runs``."""
     types = FINAL_TYPES if state_types is None else FINAL_TYPES & {StateType(type) for type in state_types}
@@ -76,11 +77,20 @@ def delete_flow_runs(
     report.task_runs = sum(group.made.count for flow in going.values() for group in flow.groups)
     report.log_lines = sum(line.entry.flow_run_id in going for line in tables.logs)
     report.cache_entries = sum(kept.flow_run_id in going for entries in tables.cached.values() for kept in entries)
-    files = _files(going.values()) - _files(staying)
+    referenced = _files(staying)
+    cached = {kept.file for entries in tables.cached.values() for kept in entries if kept.flow_run_id in going}
+    files = {
+        file: now + CACHE_HIT_SECONDS if file in cached else 0.0
+        for file in _files(going.values())
+        if file not in referenced
+    }
     if not dry_run:
         _delete(tables, going, staying, older_than)
-        files = tables.unreferenced = (tables.unreferenced | files) - _files(staying)
-    report.results = [read_file(file) for file in sorted(files)]
+        files = tables.unreferenced = {
+            file: removable for file, removable in {**files, **tables.unreferenced}.items() if file not in referenced
+        }
+    report.results = [read_file(file) for file, removable in sorted(files.items()) if removable <= now]
+    report.results_later = len(files) - len(report.results)
     return report
 
 
@@ -138,4 +148,5 @@ def _delete(tables: Tables, going: dict[UUID, KeptFlow], staying: list[KeptFlow]
 
 def forget_results(tables: Tables, results: Sequence[dict[str, Any]]) -> None:
     """See ``Store.forget_results``."""
-    tables.unreferenced -= {file for result in results if (file := file_column(record_from_json(result)))}
+    for result in results:
+        tables.unreferenced.pop(file_column(record_from_json(result)) or "", None)

@@ -290,7 +290,9 @@ class Tables:
     answers: dict[int, dict[str, Any]] = field(default_factory=dict)
     deployments: dict[str, Deployment] = field(default_factory=dict)
     """By name."""
-    unreferenced: set[str] = field(default_factory=set)
+    unreferenced: dict[str, float] = field(default_factory=dict)
+    """From when on the files of results to which nothing refers may be removed."""
+    cleaned: float | None = None
     """Stored results that nothing refers to any more, and whose files were not said to be gone."""
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     version: int = 1

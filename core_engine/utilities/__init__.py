@@ -14,3 +14,12 @@ secret_names   which parameter names are shown masked
 importing      objects from dotted names, modules from scripts
 hashing        stable hashes of values, files and functions
 """
+
+from typing import TYPE_CHECKING, Any
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from inspect import Parameter, Signature
 from types import CodeType, FunctionType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
 from core_engine.exceptions import ParameterBindError, ReservedArgumentError, SignatureMismatchError
@@ -374,3 +374,11 @@ def parameter_schema(fn: Callable[..., Any]) -> dict[str, Any]:
     from core_engine.utilities.schemas import parameter_schema  # loads pydantic
 
     return parameter_schema(fn)
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core_engine.annotations import BaseAnnotation
 from core_engine.utilities.dictionaries import (
@@ -145,3 +145,11 @@ def isiterable(obj: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

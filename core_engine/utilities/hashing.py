@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from types import CellType, CodeType, FunctionType, MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
 
@@ -189,3 +189,11 @@ def _constant(value: Any) -> str:
     if isinstance(value, frozenset):  # its order differs from process to process
         return f"{{{', '.join(sorted(map(_constant, value)))}}}"
     return f"{type(value).__name__} {value!r}"
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

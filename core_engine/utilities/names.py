@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from typing import TYPE_CHECKING, Any
 
 _ADJECTIVES = """
 able agile airy alert amber ample apt aqua azure balmy basic bold brave breezy brief bright brisk bronze bubbly busy
@@ -42,3 +43,11 @@ def generate_run_name() -> str:
     """Returns a random name of an adjective and a noun, joined by a dash. Names may repeat."""
     number = int(_random.random() * len(_ADJECTIVES) * len(_NOUNS))
     return f"{_ADJECTIVES[number % len(_ADJECTIVES)]}-{_NOUNS[number // len(_ADJECTIVES)]}"
+
+
+if not TYPE_CHECKING:  # who checks types finds an unknown name by itself
+
+    def __getattr__(name: str) -> Any:
+        from core_engine.vocabulary import absent
+
+        raise absent(__name__, name)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from core_engine.backend import retention
+from core_engine.backend.encoding import TYPE_CODES
 from core_engine.backend.entries import CacheStored
 from core_engine.backend.sqlite import SqliteStore
 from core_engine.results import LiteralResult
-from core_engine.schemas.states import COMPLETED, RUNNING
+from core_engine.schemas.states import COMPLETED, FAILED, RUNNING
 from core_engine.testing.stores.retention import full_run, subflow
 from tests.backend.builders import START, TaskRunScript, finish, log_line, recorded
 
@@ -32,8 +35,10 @@ def test_everything_that_belongs_to_an_old_flow_run_goes_and_nothing_else(store:
     report = store.delete_flow_runs(older_than=START + 50)
     assert report.flow_runs == [old.id]
     assert (report.task_runs, report.log_lines, report.cache_entries) == (5, 1, 1)
-    assert [result["storage_key"] for result in report.results] == ["old"]
-    store.forget_results(report.results)
+    assert report.results_later == 1
+    later = store.delete_flow_runs(older_than=START, now=time.time() + 100)
+    assert [result["storage_key"] for result in later.results] == ["old"]
+    store.forget_results(later.results)
     assert rows(store) == before
     assert store.read_flow_run(old.id) is None
     assert store.read_cached_state("k", START) is None
@@ -47,7 +52,7 @@ def test_a_dry_run_says_the_same_and_changes_nothing(store: SqliteStore) -> None
     done = store.delete_flow_runs(older_than=START + 50)
     assert said.dry_run
     assert not done.dry_run
-    for name in ("flow_runs", "task_runs", "log_lines", "cache_entries", "results"):
+    for name in ("flow_runs", "task_runs", "log_lines", "cache_entries", "results", "results_later"):
         assert getattr(said, name) == getattr(done, name)
 
 
@@ -126,7 +131,38 @@ def test_a_deletion_that_is_cut_short_is_invisible_and_finished_by_the_next(
     assert store.read_states(tasks.run_id(1)) == []
     assert store.read_logs() == []
     assert store.read_logs(task_run_id=tasks.run_id(1)) == []
-    report = store.delete_flow_runs(START + 50)
+    store.delete_flow_runs(START + 50)
+    report = store.delete_flow_runs(START + 50, now=time.time() + 100)
     assert [result["storage_key"] for result in report.results] == ["old"]
     store.forget_results(report.results)
     assert rows(store) == {}
+
+
+def test_no_transaction_of_a_deletion_takes_many_flow_runs(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    real = retention._delete_families
+
+    def noted(db: Any, roots: Any, *others: Any) -> None:
+        sizes.append(len(roots))
+        real(db, roots, *others)
+
+    monkeypatch.setattr(retention, "_delete_families", noted)
+    for _ in range(120):
+        finish(store, recorded(store)[0])
+    assert len(store.delete_flow_runs(START + 50).flow_runs) == 120
+    assert sizes == [50, 50, 20]
+
+
+def test_a_flow_run_that_was_taken_up_again_meanwhile_stays(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = finish(store, recorded(store)[0], FAILED)
+    real = retention._delete_families
+
+    def after_it_was_resumed(db: Any, *others: Any) -> None:
+        db.execute("UPDATE flow_run SET state_type = ?", (TYPE_CODES[RUNNING],))
+        real(db, *others)
+
+    monkeypatch.setattr(retention, "_delete_families", after_it_was_resumed)
+    assert store.delete_flow_runs(START + 50).flow_runs == []
+    assert store.read_flow_run(old.id) is not None

@@ -17,7 +17,7 @@ from core_engine import flow, task
 from core_engine.exceptions import Abort, CrashedRun, Pause, TerminationSignal
 from core_engine.task_runners import BaseTaskRunner, ConcurrentTaskRunner
 from tests.behaviours.conftest import LogRecords
-from tests.behaviours.helpers import PATIENCE, read_flow_run, read_flow_runs, read_task_runs
+from tests.behaviours.helpers import PATIENCE, block, read_flow_run, read_flow_runs, read_task_runs
 
 
 class CustomError(Exception):
@@ -320,3 +320,33 @@ def test_a_task_that_is_called_is_interrupted_with_its_flow():
     (run,) = read_flow_runs()
     assert run.state_type == "CRASHED"
     assert [child.state_type for child in read_task_runs(run.id)] == ["CRASHED"]
+
+
+@pytest.mark.behaviour("CRASH-2", "D25")
+def test_interrupted_task_runs_are_told_of_in_one_line(log: LogRecords):
+    begun = threading.Semaphore(0)
+
+    @task
+    def runs_on():
+        begun.release()
+        block()
+
+    @flow(task_runner=ConcurrentTaskRunner(max_workers=8))
+    def parent():
+        for _ in range(5):
+            runs_on.submit()
+        for _ in range(5):
+            assert begun.acquire(timeout=PATIENCE)
+        os.kill(os.getpid(), signal.SIGINT)
+        block()
+
+    with pytest.raises(KeyboardInterrupt):
+        parent()
+
+    errors = log.messages(logging.ERROR)
+    assert [line for line in errors if "task runs that ran were interrupted" in line] == [
+        "5 task runs that ran were interrupted and crashed with the flow run"
+    ]
+    assert len([line for line in errors if line.startswith("Crash detected!")]) == 1
+    (run,) = read_flow_runs()
+    assert [one.state_type for one in read_task_runs(run.id)] == ["CRASHED"] * 5

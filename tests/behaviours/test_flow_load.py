@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from core_engine import resume_flow_run
+from core_engine.backend import open_backend
 from core_engine.engine import enter_flow_run_engine_from_subprocess, retrieve_flow_then_begin_flow_run
 from core_engine.engine.__main__ import main
 from core_engine.engine.flow_calls import UserThread
@@ -377,3 +378,35 @@ def test_what_will_be_executed_again_after_a_resume_is_told(create: Create, log:
     (told,) = log.messages(logging.WARNING)
     assert "forgets" in told
     assert "persist_result=True" in told
+
+
+@pytest.mark.behaviour("D2")
+@pytest.mark.parametrize("leaves_in_a_pause", [False, True])
+def test_a_run_that_no_process_executes_is_cancelled_at_once(create: Create, leaves_in_a_pause: bool):
+    id = create("two_steps")
+    if leaves_in_a_pause:
+        with pytest.raises(Pause):
+            enter_flow_run_engine_from_subprocess(id)
+
+    ask(lambda client: client.cancel_flow_run(id))
+
+    run = read_flow_run(id)
+    assert (run.state.name, run.owner) == ("Cancelled", None)
+    with pytest.raises(Abort, match="has ended"):
+        enter_flow_run_engine_from_subprocess(id)
+    ask(lambda client: client.cancel_flow_run(id))
+    assert read_flow_run(id).state.id == run.state.id
+
+
+@pytest.mark.behaviour("D2")
+def test_a_run_that_a_process_takes_while_it_is_being_cancelled_is_asked_of_it(
+    create: Create, monkeypatch: pytest.MonkeyPatch
+):
+    id = create("adds", x=1)
+    store = open_backend().store
+    monkeypatch.setattr(store, "claim_flow_run", lambda *_: False)
+
+    ask(lambda client: client.cancel_flow_run(id))
+
+    assert [request.kind for request in store.read_requests([id])] == ["cancel"]
+    assert read_flow_run(id).state.is_scheduled()

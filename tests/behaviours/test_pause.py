@@ -505,3 +505,115 @@ def test_the_time_limit_of_a_flow_ends_its_pause():
     with takes_less_than(10):
         state = parent(return_state=True)
     assert state.name == "TimedOut"
+
+
+@pytest.mark.behaviour("PAUSE-10")
+def test_a_pause_from_outside_reaches_subflows_that_run_already(runner: BaseTaskRunner):
+    begun, may_go_on, paused = threading.Event(), threading.Event(), threading.Event()
+    calls: list[str] = []
+
+    @task
+    def step(name):
+        calls.append(name)
+
+    @flow(task_runner=runner)
+    def grandchild():
+        step("before")
+        begun.set()
+        wait_until_set(may_go_on)
+        step.submit("after").wait()
+
+    @flow(task_runner=runner)
+    def child():
+        grandchild()
+
+    @flow(task_runner=runner)
+    def parent():
+        child()
+        return get_run_context().flow_run.id
+
+    def others() -> None:
+        wait_until_set(begun)
+        root = next(run for run in active_flow_runs() if run.parent is None)
+        pause_flow_run(flow_run_id=root.id, timeout=LONG_SECONDS)
+        states = {run.flow.name: run.progress.state.name for run in active_flow_runs()}
+        assert states == {"parent": "Paused", "child": "Paused", "grandchild": "Paused"}
+        may_go_on.set()
+        # It comes to its next task run, which is held.
+        while not any(run_set.unsettled() for run in active_flow_runs() for run_set in run.open_sets()):
+            threading.Event().wait(0.001)
+        assert calls == ["before"]
+        paused.set()
+        resume_flow_run(root.id)
+
+    helper = in_thread(others)
+    state = parent(return_state=True)
+    helper.join()
+
+    assert state.is_completed()
+    assert paused.is_set()
+    assert calls == ["before", "after"]
+    for name in ("parent", "child", "grandchild"):
+        (run,) = read_flow_runs(flow_name=name)
+        assert flow_history(run.id) == ["Pending", "Running", "Paused", "Running", "Completed"]
+        assert run.run_count == 1
+
+
+@pytest.mark.behaviour("PAUSE-10")
+def test_a_subflow_that_is_paused_by_itself_stays_so_when_its_parent_goes_on():
+    calls: list[str] = []
+
+    @flow
+    def child():
+        pause_flow_run(timeout=LONG_SECONDS, poll_interval=LONG_SECONDS)
+        calls.append("went on")
+
+    @flow
+    def parent():
+        child()
+
+    def others(id: Any) -> None:
+        root = next(run for run in active_flow_runs() if run.parent is None)
+        pause_flow_run(flow_run_id=root.id, timeout=LONG_SECONDS)
+        resume_flow_run(root.id)
+        assert read_flow_run(id).state.is_paused()
+        calls.append("resumed")
+        resume_flow_run(id)
+
+    helper = when_paused(others)
+    assert parent(return_state=True).is_completed()
+    helper.join()
+    assert calls == ["resumed", "went on"]
+
+
+@pytest.mark.behaviour("PAUSE-10")
+def test_subflows_end_with_the_deadline_of_a_pause_from_outside():
+    begun, may_go_on = threading.Event(), threading.Event()
+    calls: list[str] = []
+
+    @task
+    def step(name):
+        calls.append(name)
+
+    @flow
+    def child():
+        begun.set()
+        wait_until_set(may_go_on)
+        step.submit("after").wait()
+
+    @flow
+    def parent():
+        child()
+
+    def others() -> None:
+        wait_until_set(begun)
+        root = next(run for run in active_flow_runs() if run.parent is None)
+        pause_flow_run(flow_run_id=root.id, timeout=0.05)
+        may_go_on.set()
+
+    helper = in_thread(others)
+    state = parent(return_state=True)
+    helper.join()
+
+    assert state.is_failed()
+    assert calls == []

@@ -1,12 +1,15 @@
 """TASK-MAP: mapping a task over iterables."""
 
 import io
+import itertools
+import logging
 import threading
 from typing import Any
 
 import pytest
 
 from core_engine import State, TaskFuture, allow_failure, flow, quote, task, unmapped
+from core_engine.engine import task_calls
 from core_engine.exceptions import MappingLengthMismatch, MappingMissingIterable
 from core_engine.task_runners import BaseTaskRunner
 from runners.sequential import SequentialTaskRunner
@@ -518,3 +521,62 @@ def test_a_map_of_one_is_told_as_one_task_run(log: LogRecords):
     flow(lambda: results(give.map([1])))()
 
     assert "Created task run 'give-0' for task 'give'" in log.messages()
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [itertools.count(), itertools.cycle([1, 2]), itertools.repeat(1)],
+    ids=lambda endless: type(endless).__name__,
+)
+def test_an_iterator_without_an_end_is_an_error_that_names_the_stream(endless: Any):
+    @task
+    def takes(x):
+        raise AssertionError("it must not run")
+
+    @flow
+    def parent():
+        with pytest.raises(ValueError, match=r"'x'.*task\.stream"):
+            takes.map(endless)
+        return 1
+
+    assert parent() == 1
+
+
+def test_a_repeat_with_an_end_is_mapped_over():
+    @task
+    def takes(x):
+        return x
+
+    @flow
+    def parent():
+        return [future.result() for future in takes.map(itertools.repeat(7, 3))]
+
+    assert parent() == [7, 7, 7]
+
+
+def test_reading_very_many_values_warns_and_too_many_is_an_error(monkeypatch: pytest.MonkeyPatch, log: LogRecords):
+    monkeypatch.setattr(task_calls, "MANY_READ", 10)
+    monkeypatch.setattr(task_calls, "MOST_READ", 20)
+    read = []
+
+    def numbers(count):
+        for number in range(count):
+            read.append(number)
+            yield number
+
+    @task
+    def takes(x):
+        return x
+
+    @flow
+    def parent():
+        assert len(takes.map(numbers(9))) == 9
+        assert not any("task.stream" in line for line in log.messages(logging.WARNING))
+        assert len(takes.map(numbers(20))) == 20
+        assert any("10 values were read from the iterator given for 'x'" in line for line in log.messages())
+        read.clear()
+        with pytest.raises(ValueError, match=r"'x' has more than 20 values.*task\.stream"):
+            takes.map(numbers(1_000))
+        return len(read)
+
+    assert parent() == 21

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from core_engine import flow, get_run_logger, pause_flow_run, task
-from core_engine.states import Cancelled, Paused
+from core_engine.states import Cancelled, Completed, Paused
 from runners.concurrent import ConcurrentTaskRunner
 
 
@@ -52,6 +52,11 @@ def some_fail(count: int = 10) -> str:
 @flow
 def cancelled() -> object:
     return Cancelled(message="no longer wanted")
+
+
+@flow
+def named_its_state() -> object:
+    return Completed(name="Delivered")
 
 
 @flow

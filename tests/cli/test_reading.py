@@ -1,12 +1,20 @@
 """runs, show, logs and page, on runs that were really made."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cli
+from core_engine.backend import open_backend
+from core_engine.settings import temporary_settings
+from tests.cli.conftest import FLOWS, ROOT, Cli
 
 
 def test_runs_lists_the_newest_first_with_filters(cli: Cli) -> None:
@@ -114,3 +122,76 @@ def test_old_runs_are_deleted_after_a_question(cli: Cli) -> None:
     assert cli("runs", "delete", "--older-than", "1d", "--yes").stdout == "There is nothing to delete.\n"
     cli("runs", "delete", "--older-than", "0s", input="y\n")
     assert cli.json("runs") == []
+
+
+# As root everything may be written; without these capabilities root is a user like others.
+WITHOUT_RIGHTS = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner"]
+
+
+def read_only(home: Path) -> None:
+    for path in (home, *home.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+
+
+def without_rights(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    """Run a command that may not write what is read-only, also where the tests run as root."""
+    command = [sys.executable, "-m", "core_engine.cli", *map(str, arguments)]
+    if os.getuid() == 0:
+        command = [*WITHOUT_RIGHTS, *command]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=50)
+
+
+@pytest.fixture
+def shared_home(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home with a run, to be made read-only."""
+    home = Path(tempfile.mkdtemp(prefix="core-engine-shared-"))
+    home.chmod(0o755)
+    with temporary_settings({"HOME": str(home)}):
+        monkeypatch.setenv("CORE_ENGINE_HOME", str(home))
+        cli.run("talking")
+        open_backend().close()
+    yield home
+    for path in (home, *home.rglob("*")):
+        path.chmod(0o755)
+    shutil.rmtree(home)
+
+
+def test_a_home_that_may_only_be_read_can_be_read(shared_home: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in shared_home.rglob("*")}
+    read_only(shared_home)
+
+    listed = without_rights("runs", "--json")
+    assert listed.returncode == 0, listed.stderr
+    (run,) = json.loads(listed.stdout)
+    for command, expected in [
+        (("show", run["id"]), "talking"),
+        (("logs", run["id"]), "the flow speaks"),
+        (("why", run["id"]), "ended as Completed"),
+    ]:
+        done = without_rights(*command)
+        assert (done.returncode, expected in done.stdout) == (0, True), done
+
+    assert {path: path.stat().st_mtime_ns for path in shared_home.rglob("*")} == before
+
+
+def test_commands_that_write_say_that_they_may_not(shared_home: Path) -> None:
+    read_only(shared_home)
+    for command in (["runs", "delete", "--older-than", "1s", "--yes"], ["run", f"{FLOWS}:adding", "-p", "a=1"]):
+        done = without_rights(*command)
+        assert done.returncode == 1, done
+        assert "CORE_ENGINE_HOME" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_state_is_an_error_that_lists_states(cli: Cli) -> None:
+    cli.run("adding", "-p", "a=1")
+    error = cli("runs", "--state", "nope", code=2).stderr
+    for part in ("'nope' is not a state", "completed", "TimedOut"):
+        assert part in " ".join(error.split())
+    assert cli.json("runs", "--state", "timedout") == []
+    assert len(cli.json("runs", "--state", "Completed")) == 1
+
+
+def test_a_state_that_a_flow_named_itself_can_be_asked_for(cli: Cli) -> None:
+    cli.run("named_its_state")
+    assert [run["state"]["name"] for run in cli.json("runs", "--state", "Delivered")] == ["Delivered"]

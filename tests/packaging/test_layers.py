@@ -93,9 +93,9 @@ def of_ours(imports: list[Import]) -> list[Import]:
         ("orchestration", ("loading", "running", "checking"), {"exceptions", "ids", "schemas"}),
         ("concurrency", ("loading", "running"), set()),
         ("schemas", ("loading",), {"ids"}),
-        ("exceptions.py", ("loading", "running"), set()),
+        ("exceptions.py", ("loading", "running"), {"vocabulary"}),
         ("ids.py", ("loading", "running", "checking"), set()),
-        ("utilities", ("loading", "running"), {"annotations", "exceptions"}),
+        ("utilities", ("loading", "running"), {"annotations", "exceptions", "vocabulary"}),
     ],
 )
 def test_a_package_at_the_bottom_imports_only_what_is_below_it(

@@ -518,3 +518,33 @@ def test_a_workers_loop_that_is_not_let_go_is_given_up(
         assert waits.is_crashed()
         assert "keeps_or_waits-0" in (waits.message or "")
     assert len((tmp_path / "waits").read_text()) == 1 + retries
+
+
+def test_a_run_that_waits_for_a_worker_says_so(task_runner: BaseTaskRunner, tmp_path: Path) -> None:
+    """How many workers there are the cluster alone knows: so many items that some must wait."""
+
+    @task
+    def waits(_: int) -> None:
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "go").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    @flow(task_runner=task_runner)
+    def parent() -> Any:
+        futures = waits.with_options(map_options=MapOptions(batch_size=1)).map(range(100))
+        ids = [future.task_run_id for future in futures]
+        client = get_client()
+        first = step(client.why(ids[0]))
+        while first.reason != "running":
+            time.sleep(0.01)
+            first = step(client.why(ids[0]))
+        last = step(client.why(ids[-1]))
+        (tmp_path / "go").touch()
+        return first, last
+
+    first, last = parent()
+
+    assert first.reason == "running"
+    assert last.reason == "runner"
+    assert last.details["executing"] >= 1
+    assert last.details["ahead"] + last.details["executing"] == 99

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from core_engine import State, TaskFuture, as_completed, get_client, tags, task, unmapped
 from core_engine.backend.store import StoredLog
+from core_engine.client import Explanation
 from core_engine.context import FlowRunContext, TaskRunContext
 from core_engine.futures import AsyncTaskFuture
 from core_engine.schemas.records import Event, FlowRun, TaskRun
@@ -66,3 +67,9 @@ async def the_client_reads_records(id: UUID) -> None:
         assert_type(await client.read_logs(flow_run_id=id, min_level=30), list[StoredLog])
         await client.read_flow_runs(since=0.0)  # type: ignore[arg-type]
         await client.read_task_runs(id, flow_name="double")  # type: ignore[call-arg]
+        explanation = await client.why(id)
+        assert_type(explanation, Explanation)
+        assert_type(explanation.reason, str)
+        deployment_id = await client.create_deployment("nightly", "crawl", "flows.py:crawl", {"limit": 1})
+        assert_type(deployment_id, UUID)
+        assert_type(await client.create_flow_run_from_deployment(deployment_id), FlowRun)

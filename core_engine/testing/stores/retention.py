@@ -15,7 +15,7 @@ from core_engine.backend.entries import (
     TaskRunsCreated,
     TaskRunUpdated,
 )
-from core_engine.backend.store import Store
+from core_engine.backend.store import DeletionReport, Store
 from core_engine.results import LiteralResult, PersistedResult, delete_result, record_from_json
 from core_engine.schemas.records import FlowRun
 from core_engine.schemas.states import COMPLETED, FAILED, RUNNING, SCHEDULED
@@ -50,6 +50,10 @@ def subflow(store: Store, parent: FlowRun) -> FlowRun:
     return child
 
 
+def _keys_of(report: DeletionReport) -> list[str]:
+    return [result["storage_key"] for result in report.results]
+
+
 class RetentionSuite(StoreSuite):
     """Old flow runs go with all that is theirs, and with nothing else."""
 
@@ -61,7 +65,7 @@ class RetentionSuite(StoreSuite):
         report = store.delete_flow_runs(older_than=START + 50)
         assert report.flow_runs == [old.id]
         assert (report.task_runs, report.log_lines, report.cache_entries) == (5, 1, 1)
-        assert [result["storage_key"] for result in report.results] == ["old"]
+        assert (report.results, report.results_later) == ([], 1)
         for id in (old.id, tasks.run_id(0), tasks.run_id(1)):
             assert (store.read_flow_run(id), store.read_task_run(id), store.read_states(id)) == (None, None, [])
             assert (store.read_events(id), store.read_logs(id), store.read_task_groups(id)) == ([], [], [])
@@ -81,7 +85,7 @@ class RetentionSuite(StoreSuite):
         done = store.delete_flow_runs(older_than=START + 50)
         assert planned.dry_run
         assert not done.dry_run
-        for name in ("flow_runs", "task_runs", "log_lines", "cache_entries", "results"):
+        for name in ("flow_runs", "task_runs", "log_lines", "cache_entries", "results", "results_later"):
             assert getattr(planned, name) == getattr(done, name)
 
     @holds("D31")
@@ -143,19 +147,54 @@ class RetentionSuite(StoreSuite):
         cached = store.read_cached_state("k", START)
         assert cached is not None
         assert cached.data == _record("shared")
-        report = store.delete_flow_runs(START + 70)
+        report = store.delete_flow_runs(START + 70, now=START + 1000)
         assert report.flow_runs == [heir.id]
-        assert [result["storage_key"] for result in report.results] == ["shared"]
+        assert (report.results, report.results_later) == ([], 1)
         assert store.read_cached_state("k", START) is None
+        assert _keys_of(store.delete_flow_runs(START + 70, now=START + 1100)) == ["shared"]
+
+    @holds("D31")
+    def test_the_file_of_a_cache_entry_is_not_removed_while_a_run_may_just_have_found_it(self, store: Store) -> None:
+        full_run(store, key="found", cache_key="k")
+        full_run(store, key="not found", cache_key="l")
+        found = store.read_cached_state("k", START)
+        assert found is not None
+        first = store.delete_flow_runs(START + 50, now=START + 1000)
+        assert (first.results, first.results_later) == ([], 2)
+        # The run that found it is recorded only now.
+        run, tasks = recorded(store, count=1)
+        store.apply(TaskRunScript(tasks).done(found.data))
+        assert _keys_of(store.delete_flow_runs(START, now=START + 1030)) == []
+        second = store.delete_flow_runs(START, now=START + 1100)
+        assert (_keys_of(second), second.results_later) == (["not found"], 0)
+        store.forget_results(second.results)
+        finish(store, run)
+        assert _keys_of(store.delete_flow_runs(START + 50, now=START + 1200)) == ["found"]
 
     @holds("D31")
     def test_two_runs_that_go_together_are_not_heirs_of_each_other(self, store: Store) -> None:
         for _ in range(2):
             full_run(store, key="shared", cache_key="k")
-        report = store.delete_flow_runs(START + 50)
+        report = store.delete_flow_runs(START + 50, now=START + 1000)
         assert len(report.flow_runs) == 2
-        assert [result["storage_key"] for result in report.results] == ["shared"]
+        assert (report.results, report.results_later) == ([], 1)
+        assert _keys_of(store.delete_flow_runs(START + 50, now=START + 1061)) == ["shared"]
         assert store.read_cached_state("k", START) is None
+
+    @holds("D31")
+    def test_any_number_of_flow_runs_goes(self, store: Store) -> None:
+        kept = full_run(store, at=START + 100)
+        old = [recorded(store)[0] for _ in range(130)]
+        for run in old:
+            finish(store, run)
+        assert sorted(store.delete_flow_runs(START + 50).flow_runs) == sorted(run.id for run in old)
+        assert [run.id for run in store.read_flow_runs()] == [kept.id]
+
+    @holds("D31")
+    def test_when_everything_was_deleted_last_is_remembered(self, store: Store) -> None:
+        assert store.read_cleaned() is None
+        store.note_cleaned(START)
+        assert store.read_cleaned() == START
 
     @holds("D31")
     def test_results_of_flow_runs_themselves_are_references_too(self, store: Store) -> None:

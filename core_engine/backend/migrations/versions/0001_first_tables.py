@@ -49,6 +49,7 @@ def _create_flow_runs() -> None:
         _required("id", sa.Integer),
         _required("seq", sa.Integer),
         _required("next_key", sa.Integer),
+        _optional("cleaned", sa.REAL),
         _key("id"),
     )
     op.create_table(
@@ -258,7 +259,13 @@ def _create_logs_and_cache() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("result_file_by_file", "result_file", ["file"])
-    op.create_table("unreferenced_file", _required("file", sa.Text), _key("file"), sqlite_with_rowid=False)
+    op.create_table(
+        "unreferenced_file",
+        _required("file", sa.Text),
+        _required("removable", sa.REAL),
+        _key("file"),
+        sqlite_with_rowid=False,
+    )
     op.create_table("deleted_flow_run", _required("key", sa.Integer), _key("key"))
 
 

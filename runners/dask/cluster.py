@@ -90,10 +90,9 @@ class Connection:
         if runner.cluster is not None:
             self._logger.info("Using the existing Dask cluster %s", runner.cluster.scheduler_address)
             return runner.cluster, runner.cluster.scheduler_address
-        with handlers_as_they_are():
-            made = self._make_cluster()
-            self._stack.push_async_callback(_close, made)
-            cluster = await made if inspect.isawaitable(made) else made
+        made = self._make_cluster()
+        self._stack.push_async_callback(_close, made)
+        cluster = await made if inspect.isawaitable(made) else made
         return cluster, cluster
 
     def _make_cluster(self) -> Any:
@@ -170,17 +169,6 @@ def _quiet_library() -> Iterator[None]:
         yield
     finally:
         library.setLevel(level)
-
-
-@contextmanager
-def handlers_as_they_are() -> Iterator[None]:
-    """Keeps the levels of the root logger's handlers, which Dask takes for its own and silences with a cluster."""
-    levels = {handler: handler.level for handler in logging.getLogger().handlers}
-    try:
-        yield
-    finally:
-        for handler, level in levels.items():
-            handler.setLevel(level)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -20,12 +20,12 @@ from ray import exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from core_engine.exceptions import CoreEngineError
-from core_engine.remote import Block, WorkerLost
+from core_engine.remote import Block, WorkerLost, unpacked
 from runners.ray.calls import BlockAtOnce, BlockByAndBy, Call, Calls, Done
 from runners.ray.functions import functions, remote_call, task_name_of
 from runners.ray.mailbox import MOST_WAITING, Mailbox
 from runners.ray.watch import Watch
-from runners.ray.worker import MailboxAddress, unpacked
+from runners.ray.worker import MailboxAddress
 
 if TYPE_CHECKING:
     from core_engine.remote import RemoteSession

@@ -1,7 +1,9 @@
 """Clusters for all tests that do not break them: one of two worker processes, one of separately started processes."""
 
+import logging
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,6 @@ from distributed import LocalCluster
 
 from core_engine.task_runners import BaseTaskRunner
 from runners.dask import DaskTaskRunner
-from runners.dask.cluster import handlers_as_they_are
 from tests.support.dask_processes import DaskProcesses
 
 # What the workers of the separate cluster were started with, unlike any flow of these tests.
@@ -20,6 +21,17 @@ OTHER_DEFAULTS = {
     "CORE_ENGINE_HOME": "/nonexistent/home-of-the-workers",
     "CORE_ENGINE_TASK_DEFAULT_RETRIES": "7",
 }
+
+
+@contextmanager
+def handlers_as_they_are() -> Iterator[None]:
+    """Keep the levels of pytest's handlers, which it gives to Dask's logger too, and which a cluster silences there."""
+    levels = {handler: handler.level for handler in logging.getLogger().handlers}
+    try:
+        yield
+    finally:
+        for handler, level in levels.items():
+            handler.setLevel(level)
 
 
 def local_cluster(**options: Any) -> LocalCluster:

@@ -2,8 +2,6 @@
 
 import logging
 import pickle
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -83,26 +81,6 @@ def test_a_temporary_cluster_is_made_named_and_closed(caplog: pytest.LogCaptureF
         if process.pid not in before and "resource_tracker" not in " ".join(process.cmdline())
     }
     assert not after
-
-
-@pytest.mark.behaviour("DASK-5", "LOG-1")
-def test_a_temporary_cluster_silences_no_handler_of_the_users(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import logging\n"
-        "logging.basicConfig(level=logging.INFO, format='by the root: %(message)s')\n"
-        "from core_engine import flow, get_run_logger\n"
-        "from runners.dask import DaskTaskRunner\n"
-        "@flow(task_runner=DaskTaskRunner(cluster_kwargs={'n_workers': 1, 'processes': False}))\n"
-        "def says():\n"
-        "    get_run_logger().info('a line')\n"
-        "says()\n"
-    )
-
-    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=50)
-
-    assert ended.returncode == 0, ended.stderr
-    assert "by the root: a line" in ended.stderr
 
 
 @pytest.mark.behaviour("DASK-6", "DASK-7")

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from core_engine.remote.calls import run_call
     from core_engine.remote.handshake import by_value, check_worker, versions
+    from core_engine.remote.loading import Values, unpacked
     from core_engine.remote.payloads import this_process
     from core_engine.remote.receiving import clock_offset_between
     from core_engine.remote.roads import Block, Road, WorkerLost, WorkerRoad
@@ -47,6 +48,7 @@ __all__ = [
     "RemoteSession",
     "RemoteTaskRunner",
     "Road",
+    "Values",
     "WorkerLost",
     "WorkerRoad",
     "by_value",
@@ -58,6 +60,7 @@ __all__ = [
     "receive_command",
     "run_call",
     "this_process",
+    "unpacked",
     "versions",
 ]
 
@@ -66,6 +69,7 @@ _PLACES = {
     "RemoteSession": "session",
     "RemoteTaskRunner": "runner",
     "Road": "roads",
+    "Values": "loading",
     "WorkerLost": "roads",
     "WorkerRoad": "roads",
     "by_value": "handshake",
@@ -77,6 +81,7 @@ _PLACES = {
     "receive_command": "worker",
     "run_call": "calls",
     "this_process": "payloads",
+    "unpacked": "loading",
     "versions": "handshake",
 }
 

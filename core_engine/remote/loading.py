@@ -6,7 +6,7 @@ import io
 import pickle
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # How much is kept: the least recently used goes first, but never what came last.
@@ -67,6 +67,30 @@ def load_common(content: bytes, kind: type[Any], key: str | None, values: Mappin
 def load(content: bytes, values: Mapping[str, Any]) -> Any:
     """Unpickles what may refer to large values, which came beside it."""
     return _Unpickler(content, values).load() if values else pickle.loads(content)
+
+
+class Values(Sequence[Any]):
+    """Large values as a cluster carries them: arrays as they are, others pickled, and unpickled where they are needed.
+
+    A cluster's own machinery would meet a class that is missing, in code that cannot tell whose value it was (D21).
+
+    Parameters:
+        values: What ``WorkerRoad.keep`` had the cluster keep.
+    """
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+
+    def __getitem__(self, number: Any) -> Any:
+        return unpacked(self._values[number])
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def unpacked(value: Any) -> Any:
+    """Returns a value as it was before it was kept: pickled values are bytes."""
+    return pickle.loads(value) if type(value) is bytes else value
 
 
 class _Unpickler(pickle.Unpickler):

@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from core_engine.remote import Block, WorkerLost, execute_block, receive_command, run_call
+from core_engine.remote import Block, WorkerLost, receive_command, run_call, unpacked
 from runners.dask.link import Link
-from runners.dask.worker_road import DaskWorkerRoad
+from runners.dask.worker_road import DaskWorkerRoad, execute
 from runners.dask.workers import Workers
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class DaskRoad:
         return key
 
     def fetch(self, key: str) -> Any:
-        return self._loop.submit(self._fetch, key).wait_result()
+        return unpacked(self._loop.submit(self._fetch, key).wait_result())
 
     def release(self, key: str) -> None:
         try:
@@ -208,7 +208,7 @@ class DaskRoad:
         named = {name: options.pop(name) for name in NAMED if name in options}
         with annotate(**options):
             futures = self.client.map(
-                execute_block,
+                execute,
                 [block.payload for block, _ in group],
                 [list(block.common) for block, _ in group],
                 [[self._held(key) for key in block.values] for block, _ in group],

@@ -14,11 +14,12 @@ from typing import Any
 
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from core_engine.remote import execute_block, run_call
+from core_engine.remote import run_call
+from runners.dask.worker_road import execute
 
 # For how long the reports of a client are kept that is gone without a word.
 FORGET_SECONDS = 60
-CALLS = frozenset({execute_block, run_call})
+CALLS = frozenset({execute, run_call})
 
 
 class SingleStarts(SchedulerPlugin):

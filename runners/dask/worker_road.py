@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
+
+from core_engine.remote import Values, execute_block
 
 # The scheduler keeps the last thousand messages of a topic: they must be small (D23).
 LARGEST_MESSAGE = 16 * 1024
@@ -57,11 +60,16 @@ class DaskWorkerRoad:
 
         worker = self._here
         key = f"core-engine-value-{uuid.uuid4().hex}"
-        sync(worker.loop, _keep, worker, key, value, self.topic)
+        sync(worker.loop, _keep, worker, key, content or value, self.topic)
         return key
 
     def __reduce__(self) -> tuple[Any, ...]:
         return DaskWorkerRoad, (self.topic,)
+
+
+def execute(payload: bytes, common: Sequence[bytes], values: Sequence[Any], road: DaskWorkerRoad) -> bytes | None:
+    """What Dask calls on a worker for each block; parameters and return value as ``execute_block``."""
+    return execute_block(payload, common, Values(values), road)
 
 
 async def _keep(worker: Any, key: str, value: Any, client: str) -> None:

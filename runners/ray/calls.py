@@ -92,12 +92,14 @@ class BlockByAndBy(Call):
         with self._lock:
             while len(self._given) <= number:
                 self._given.append(next(self._result))
-            return self._given[number]
+            # Held by whoever asked from now on, and by nobody else: each value goes as soon as it is let go.
+            reference, self._given[number] = self._given[number], None
+            return reference
 
     def look_at_errors(self) -> None:
         with self._lock:
             self._given.extend(self._result)
-            _look_at(self._given)
+            _look_at([reference for reference in self._given if reference is not None])
 
 
 def _look_at(references: list[Any]) -> None:

@@ -69,6 +69,8 @@ class ProcessRay:
                 thread = _RayThread(_chosen(address, init_kwargs, logger))
                 here = self._address = thread.start_ray()
                 self._thread = thread
+                if thread.dashboard:
+                    logger.info("The Ray dashboard is available at http://%s", thread.dashboard)
             self._users += 1
             return here
 
@@ -86,9 +88,13 @@ class _RayThread:
 
     Parameters:
         options: Arguments for ``ray.init``.
+
+    Attributes:
+        dashboard: "host:port" of the dashboard of a Ray that has started, "" if there is none.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
+        self.dashboard = ""
         self._options = options
         self._started: Outcome[str] = Outcome()
         self._has_started = False
@@ -118,7 +124,8 @@ class _RayThread:
         import ray
 
         # What Ray says at its start is of no use here: that this is not the main thread, and advice to operators.
-        ray.init(**{"logging_level": logging.ERROR, **self._options})
+        context = ray.init(**{"logging_level": logging.ERROR, **self._options})
+        self.dashboard = getattr(context, "dashboard_url", None) or ""
         if "logging_level" not in self._options:
             logging.getLogger("ray").setLevel(logging.WARNING)
         self._has_started = True

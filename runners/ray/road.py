@@ -20,12 +20,12 @@ from ray import exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from core_engine.exceptions import CoreEngineError
-from core_engine.remote import Block, WorkerLost
+from core_engine.remote import Block, WorkerLost, unpacked
 from runners.ray.calls import BlockAtOnce, BlockByAndBy, Call, Calls, Done
 from runners.ray.functions import functions, remote_call, task_name_of
 from runners.ray.mailbox import MOST_WAITING, Mailbox
 from runners.ray.watch import Watch
-from runners.ray.worker import MailboxAddress, unpacked
+from runners.ray.worker import MailboxAddress
 
 if TYPE_CHECKING:
     from core_engine.remote import RemoteSession
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 OPEN_SECONDS = 60.0
 LEAVE_SECONDS = 10.0
 LARGEST_INLINE = 8 * 1024
+# A flow's mailbox is made anew so many times.
+MOST_MAILBOXES = 10
 
 # What Ray raises for a call whose worker, node or input is gone.
 LOST = (
@@ -75,6 +77,8 @@ class RayRoad:
         self._gone: CoreEngineError | None = None
         self._is_leaving = False
         self._mailbox: Any = None
+        self._has_mailbox = True
+        self._replaced = 0
         self._mailbox_address: MailboxAddress = ("", "")
         self._watch = Watch(nodes, logger, address, self._slots_changed, self._ray_is_gone)
         self._threads = [
@@ -136,10 +140,7 @@ class RayRoad:
             ray.cancel(call.ending)
 
     def command(self, worker: str, command: bytes) -> None:
-        try:
-            self._mailbox.command.remote(worker, command)
-        except exceptions.RayError as error:
-            self._logger.debug("A command could not be sent to %s: %s", worker, error)
+        self._mailbox.command.remote(worker, command)
 
     def reference(self, key: str) -> Any:
         return self._calls.reference(key)
@@ -164,7 +165,8 @@ class RayRoad:
             ray.kill(self._mailbox)
         self._work.put(None)
         for thread in self._threads:
-            thread.join(LEAVE_SECONDS)
+            # Where Ray is gone, a question to it may have no end.
+            thread.join(LEAVE_SECONDS if self._gone is None else 0.5)
         self._calls.clear()
 
     # Calls ------------------------------------------------------------------------------------------------------------
@@ -213,9 +215,8 @@ class RayRoad:
         call.done(messages[-1], None)
 
     def _mark(self, name: str) -> None:
-        try:
-            self._mailbox.mark.remote(name)
-        except exceptions.RayError:
+        self._mailbox.mark.remote(name)
+        if not self._has_mailbox:
             self._end_marked(name)
 
     def _end_marked(self, name: str) -> None:
@@ -238,7 +239,7 @@ class RayRoad:
         self._mailbox = ray.remote(**options)(Mailbox).options(name=self._mailbox_address[0]).remote()
 
     def _take_messages(self) -> None:
-        while not self._is_leaving and self._gone is None:
+        while self._has_mailbox and not self._is_leaving and self._gone is None:
             try:
                 taken = ray.get(self._mailbox.take.remote())
             except exceptions.RayError as error:
@@ -256,8 +257,13 @@ class RayRoad:
         """What workers had sent by it goes back with their calls; calls that have ended wait for nothing more."""
         if self._is_leaving or self._gone is not None:
             return
-        self._logger.warning("The mailbox on Ray was lost, and is made anew: %s", error)
-        self._open_mailbox()
+        self._replaced += 1
+        if self._replaced <= MOST_MAILBOXES:
+            self._logger.warning("The mailbox on Ray was lost, and is made anew: %s", error)
+            self._open_mailbox()
+        else:
+            self._logger.error("The mailbox on Ray was lost again: workers report at the end of calls only. %s", error)
+            self._has_mailbox = False
         for name in list(self._marked):
             self._end_marked(name)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import pickle
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from core_engine.remote import execute_block, execute_in_turns, receive_command
+from core_engine.remote import Values, execute_block, execute_in_turns, receive_command
 
 LARGEST_MESSAGE = 64 * 1024
 # So many messages that are not known to have arrived are looked through for those that are.
@@ -59,24 +58,6 @@ def execute_by_and_by(mailbox: MailboxAddress, call: str, payload: bytes, shared
         for value in road.hand_over():  # noqa: UP028 Ray sends something into this very generator
             yield value
     yield road.close(content)
-
-
-class Values(Sequence[Any]):
-    """Large values as calls get them: arrays as they are, others pickled, and unpickled where they are needed (D21)."""
-
-    def __init__(self, values: Sequence[Any]) -> None:
-        self._values = values
-
-    def __getitem__(self, number: Any) -> Any:
-        return unpacked(self._values[number])
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-
-def unpacked(value: Any) -> Any:
-    """Returns a value that ``RayWorkerRoad.keep`` kept."""
-    return pickle.loads(value) if type(value) is bytes else value
 
 
 class RayWorkerRoad:

@@ -1,7 +1,9 @@
 """Clusters for all tests that do not break them: one of two worker processes, one of separately started processes."""
 
+import logging
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,24 @@ OTHER_DEFAULTS = {
 }
 
 
+@contextmanager
+def handlers_as_they_are() -> Iterator[None]:
+    """Keep the levels of pytest's handlers, which it gives to Dask's logger too, and which a cluster silences there."""
+    levels = {handler: handler.level for handler in logging.getLogger().handlers}
+    try:
+        yield
+    finally:
+        for handler, level in levels.items():
+            handler.setLevel(level)
+
+
 def local_cluster(**options: Any) -> LocalCluster:
     """Return a small cluster of processes that counts no failures, as temporary clusters are."""
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0", **options}
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return LocalCluster(**options)
+        with handlers_as_they_are():
+            return LocalCluster(**options)
 
 
 @pytest.fixture(scope="session")

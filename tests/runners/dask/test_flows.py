@@ -14,7 +14,6 @@ from core_engine import State, as_completed, flow, get_client, get_run_logger, t
 from core_engine.concurrency.waiting import step
 from core_engine.task_runners import BaseTaskRunner
 from runners.dask import DaskTaskRunner
-from runners.sequential import SequentialTaskRunner
 
 PATIENCE = 20.0
 
@@ -207,19 +206,3 @@ def test_ten_thousand_mapped_runs_are_all_recorded_in_order(task_runner: BaseTas
     assert len(runs) == 10_000
     assert all(run.state_name == "Completed" for run in runs)
     assert [one.name for one in step(get_client().read_states(runs[5_000].id))] == ["Pending", "Running", "Completed"]
-
-
-def test_the_census_counts_the_same_as_sequentially(dask_cluster: LocalCluster, tmp_path: Path) -> None:
-    from examples.source_census import census
-
-    sources = tmp_path / "sources"
-    sources.mkdir()
-    for number in range(40):
-        (sources / f"file_{number}.py").write_text(f"import os\n\ndef f{number}(x):\n    return x\n" * (1 + number % 5))
-    (sources / "broken.py").write_text("def (:\n")
-
-    def count(runner: BaseTaskRunner, name: str) -> Any:
-        counted = census.with_options(task_runner=runner, on_completion=None)
-        return counted(100, [sources], tmp_path / name)
-
-    assert count(DaskTaskRunner(cluster=dask_cluster), "dask.html") == count(SequentialTaskRunner(), "here.html")

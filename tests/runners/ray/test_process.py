@@ -86,7 +86,7 @@ def test_a_temporary_ray_is_started_in_one_thread_quietly_and_is_gone_after_the_
     assert [line for line in errors.splitlines() if " | " not in line] == []
 
 
-@pytest.mark.behaviour("D24", "RAY-4")
+@pytest.mark.behaviour("D24", "RAY-4", "RAY-8")
 def test_starts_are_counted_so_that_one_flows_end_does_not_take_anothers_ray_away(tmp_path: Path) -> None:
     with script(
         tmp_path,
@@ -107,6 +107,16 @@ def test_starts_are_counted_so_that_one_flows_end_does_not_take_anothers_ray_awa
             assert ended.wait(40)
             return child() + doubled(3)
 
+        # A dashboard needs more packages than tests have: what its start would give back.
+        import ray
+        init = ray.init
+
+        def init_with_dashboard(**options):
+            context = init(**options)
+            context.dashboard_url = "127.0.0.1:8265"
+            return context
+
+        ray.init = init_with_dashboard
         started = threading.Event()
         results = []
         thread = threading.Thread(target=lambda: results.append(long()))
@@ -116,7 +126,6 @@ def test_starts_are_counted_so_that_one_flows_end_does_not_take_anothers_ray_awa
         ended.set()
         thread.join()
         print(results)
-        import ray
         print(ray.is_initialized())
         """),
     ) as running:
@@ -125,6 +134,7 @@ def test_starts_are_counted_so_that_one_flows_end_does_not_take_anothers_ray_awa
     assert code == 0, errors
     assert running.lines == ["[2]", "[[4, 6]]", "False"]
     assert errors.count("Starting a temporary Ray") == 1
+    assert errors.count("The Ray dashboard is available at http://127.0.0.1:8265") == 1
 
 
 @pytest.mark.behaviour("RAY-1", "RAY-2")

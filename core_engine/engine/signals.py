@@ -279,7 +279,11 @@ async def await_with_signals(awaited: Coroutine[Any, Any, Any]) -> Any:
     finally:
         episode = _handlers.episode
         left = _handlers.leave(call)
-        if episode is not None and episode.numbers and not _handlers.leaves_to_asyncio(episode.number):
+        if episode is not None and episode.numbers and _handlers.leaves_to_asyncio(episode.number):
+            # asyncio takes a task that was cancelled more often than by itself for cancelled by somebody else.
+            while task is not None and task.cancelling() > 1:
+                task.uncancel()
+        elif episode is not None and episode.numbers:
             if task is not None and task.cancelling():
                 task.uncancel()
             _hand_over(left)

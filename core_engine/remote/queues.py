@@ -26,6 +26,7 @@ class RunSetQueue:
         depth: How many run sets lie before it.
         sizer: Sizes its blocks.
         annotations: What the runner noted where the runs were submitted.
+        kind: A text, the same for queues whose runs want the same of a worker: others are not to wait behind them.
         is_annotated: Whether it was asked.
         answers: What is stored under the cache keys of runs that asked, by position.
         losses: How often a run was lost with its worker while it ran, by position.
@@ -42,6 +43,7 @@ class RunSetQueue:
         self.depth = depth
         self.sizer = BlockSizer(None if options is None else options.batch_size)
         self.annotations: Any = None
+        self.kind = ""
         self.is_annotated = False
         self.answers: dict[int, tuple[str, Any]] = {}
         self.losses: dict[int, int] = {}
@@ -88,35 +90,35 @@ class Queues:
     def __init__(self) -> None:
         self._queues: WeakKeyDictionary[RunSet, RunSetQueue] = WeakKeyDictionary()
         self._depths: WeakKeyDictionary[RunSet, int] = WeakKeyDictionary()
-        self._ready: list[tuple[int, int, RunSetQueue]] = []
+        self._ready: dict[str, list[tuple[int, int, RunSetQueue]]] = {}
         self._in_ready: set[int] = set()
         self._numbers = itertools.count()
-
-    def add(self, block: CallBlock) -> RunSetQueue:
-        """Takes a block of calls; returns its queue."""
-        queue = self._queue_of(block.run_set)
-        queue.add(block)
-        self.wake(queue)
-        return queue
 
     def wake(self, queue: RunSetQueue) -> None:
         """Something waits in a queue again."""
         if id(queue) not in self._in_ready:
             self._in_ready.add(id(queue))
-            heapq.heappush(self._ready, (-queue.depth, next(self._numbers), queue))
+            heap = self._ready.setdefault(queue.kind, [])
+            heapq.heappush(heap, (-queue.depth, next(self._numbers), queue))
 
-    def next_calls(self, slots: int) -> tuple[RunSetQueue, list[TaskCall]] | None:
-        """Returns the calls of the next block and their queue; None when nothing waits."""
-        while self._ready:
-            queue = self._ready[0][2]
+    def kinds(self) -> list[str]:
+        """Returns the kinds of queues in which something may wait."""
+        return list(self._ready)
+
+    def next_calls(self, kind: str, slots: int) -> tuple[RunSetQueue, list[TaskCall]] | None:
+        """Returns the calls of the next block of a kind and their queue; None when nothing waits."""
+        heap = self._ready.get(kind)
+        while heap:
+            queue = heap[0][2]
             calls = queue.take(slots)
             if calls:
                 return queue, calls
-            heapq.heappop(self._ready)
+            heapq.heappop(heap)
             self._in_ready.discard(id(queue))
+        self._ready.pop(kind, None)
         return None
 
-    def _queue_of(self, run_set: RunSet) -> RunSetQueue:
+    def queue_of(self, run_set: RunSet) -> RunSetQueue:
         queue = self._queues.get(run_set)
         if queue is None:
             depth = self._depths[run_set] = self._depth_of(run_set)

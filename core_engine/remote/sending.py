@@ -73,15 +73,29 @@ class Sender:
         self._done = done
         self._numbers = itertools.count()
         self._process = this_process()
-        self._low_water = 0
+        # By the kind of queue. That there are several is remembered, for then blocks have to be counted.
+        self._low_water = {"": 0}
 
     def send_what_fits(self) -> None:
-        """Sends blocks until the cluster has as many as keep it busy, or nothing waits."""
-        slots = max(1, self._road.slots)
-        if len(self._on_the_way) > max(self._low_water, slots * BLOCKS_PER_SLOT - 1):
+        """Sends blocks until the cluster has as many as keep it busy, or nothing waits.
+
+        That is so for each kind of queue: runs that wait for a worker with a resource keep no others waiting.
+        """
+        for kind in self._queues.kinds():
+            self._send_kind(kind, max(1, self._road.slots))
+
+    def _sent(self, kind: str) -> int:
+        """Returns how many blocks of a kind are on the way."""
+        if len(self._low_water) == 1:
+            return len(self._on_the_way)
+        return sum(shipment.queue.kind == kind for shipment in self._on_the_way.values())
+
+    def _send_kind(self, kind: str, slots: int) -> None:
+        low_water = self._low_water.setdefault(kind, 0)
+        if self._sent(kind) > max(low_water, slots * BLOCKS_PER_SLOT - 1):
             return
         while True:
-            found = self._queues.next_calls(slots) if len(self._on_the_way) < slots * SHORT_BLOCKS_PER_SLOT else None
+            found = self._queues.next_calls(kind, slots) if self._sent(kind) < slots * SHORT_BLOCKS_PER_SLOT else None
             if found is None:
                 return
             queue, calls = found
@@ -91,9 +105,9 @@ class Sender:
                 _logger.exception("A block could not be sent.")
                 crash_all(queue.run_set, calls, error)
             most = slots * _blocks_per_slot(queue)
-            if len(self._on_the_way) >= most:
+            if self._sent(kind) >= most:
                 # Many short blocks go out together, which costs a cluster less than one by one.
-                self._low_water = most // 2
+                self._low_water[kind] = most // 2
                 return
 
     def _send(self, queue: RunSetQueue, calls: list[TaskCall]) -> None:

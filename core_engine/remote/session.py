@@ -118,10 +118,13 @@ class RemoteSession:
         self._end_rest()
 
     def _add(self, block: CallBlock) -> None:
-        queue = self._queues.add(block)
+        queue = self._queues.queue_of(block.run_set)
         if not queue.is_annotated:
             queue.annotations = queue.context.run(self._annotations, block.run_set.task.resources or {})
+            queue.kind = _wants(queue.annotations)
             queue.is_annotated = True
+        queue.add(block)
+        self._queues.wake(queue)
 
     def _end_rest(self) -> None:
         """Ends what is still on the way when nobody waits for it any more: runs that were cancelled, or left behind."""
@@ -149,6 +152,13 @@ class RemoteSession:
             # What runs is interrupted, not revoked: a cluster forgets a revoked call, which then goes on.
             if shipment.attempt is None and may_revoke:
                 self._road.revoke(shipment.name)
+
+
+def _wants(annotations: Any) -> str:
+    """Returns a text for what runs want of a worker. Their priority is part of an order, and no want."""
+    if isinstance(annotations, Mapping):
+        annotations = {name: value for name, value in annotations.items() if name != "priority"}
+    return repr(annotations) if annotations else ""
 
 
 __all__ = ["RemoteSession"]

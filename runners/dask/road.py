@@ -90,7 +90,7 @@ class DaskRoad:
         self._post(self._submit_waiting)
 
     def call(self, name: str, content: bytes, done: Done) -> None:
-        self._post(lambda: self._start(name, done, self.client.submit(run_call, content, key=name, pure=False)))
+        self._post(lambda: self._call(name, content, done))
 
     def revoke(self, name: str) -> None:
         self._loop.submit(self._revoke, name)
@@ -153,6 +153,8 @@ class DaskRoad:
                 )
             except (TimeoutError, OSError) as error:
                 self._logger.debug("The Dask scheduler does not answer just now: %s", error)
+            except Exception:
+                self._logger.exception("The look at the Dask cluster failed; the next one follows.")
             await asyncio.sleep(LOOK_SECONDS)
         await self.client.close()  # what nobody will end any more ends now, as lost
         self._submit_waiting()
@@ -221,6 +223,14 @@ class DaskRoad:
             self._blocks[block.name] = block
             self._start(block.name, done, future)
 
+    def _call(self, name: str, content: bytes, done: Done) -> None:
+        try:
+            future = self.client.submit(run_call, content, key=name, pure=False)
+        except Exception as error:
+            done(None, error)
+        else:
+            self._start(name, done, future)
+
     def _held(self, key: str) -> Any:
         """Returns the future of a value that a worker keeps; while it is held the cluster does not let it go."""
         future = self._kept.get(key)
@@ -270,7 +280,7 @@ class DaskRoad:
         if block is not None and block.values:
             try:
                 holders: dict[str, Any] = await self.client.scheduler.who_has(keys=list(block.values))
-            except OSError as cut_off:
+            except Exception as cut_off:  # as soon as it is lost, the connection has many ways to say so
                 return WorkerLost("", f"{self._link.lost()} {cut_off}")
             lost = [key for key in block.values if not holders.get(key)]
         return WorkerLost("", f"The cluster cancelled the call, or lost what it needs. {error}".strip(), lost)

@@ -110,7 +110,7 @@ def test_an_annotated_priority_comes_before_others(tmp_path: Path) -> None:
     @task
     def holds(name: str) -> None:
         (tmp_path / name).touch()
-        wait_for((tmp_path / "go").exists)
+        wait_for((tmp_path / f"{name} goes").exists)
 
     @task
     def says(word: str) -> None:
@@ -127,7 +127,11 @@ def test_an_annotated_priority_comes_before_others(tmp_path: Path) -> None:
             urgent = says.submit("urgent")
         with Client(cluster, set_as_default=False) as client:
             wait_for(lambda: sum(map(len, client.processing().values())) == 4, "the arrival of both")
-        (tmp_path / "go").touch()
+        # One thread of the two is free, which takes one after the other.
+        (tmp_path / "first goes").touch()
+        for future in (ordinary, urgent):
+            future.wait()
+        (tmp_path / "second goes").touch()
         return [ordinary, urgent]
 
     try:
@@ -135,7 +139,7 @@ def test_an_annotated_priority_comes_before_others(tmp_path: Path) -> None:
     finally:
         cluster.close()
 
-    assert notes.read_text().split()[0] == "urgent"
+    assert notes.read_text().split() == ["urgent", "ordinary"]
 
 
 @pytest.mark.behaviour("DASK-13", "DASK-16")
@@ -147,3 +151,24 @@ def test_the_dashboard_is_named(dask_cluster: LocalCluster, caplog: pytest.LogCa
         outer()
 
     assert f"The Dask dashboard is available at {dask_cluster.dashboard_link}" in caplog.text
+
+
+@pytest.mark.behaviour("DASK-15", "D15")
+def test_tasks_that_wait_for_a_resource_keep_no_others_waiting(dask_cluster: LocalCluster) -> None:
+    @task(resources={"a resource that is not there": 1})
+    def special(x: int) -> int:
+        return x
+
+    @task
+    def plain(x: int) -> int:
+        return x
+
+    @flow(task_runner=DaskTaskRunner(cluster=dask_cluster))
+    def outer() -> int:
+        waiting = special.map(range(100))
+        total = sum(future.result() for future in plain.map(range(100)))
+        for future in waiting:
+            future.cancel()
+        return total
+
+    assert outer(return_state=True).result(raise_on_failure=False) == sum(range(100))

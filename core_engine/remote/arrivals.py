@@ -186,6 +186,8 @@ class Arrivals:
             change = self._storages.store(run_set, change)
         run = take_transition(run_set, change, shipment.worker, offset, self._values.keep)
         if run is None:
+            if change.data is not None and change.data[0] == "kept":
+                self._values.keep(*change.data[1:])  # nobody holds it, so that the cluster lets it go
             if change.type == RUNNING.value:
                 self._commands.interrupt(shipment, position, TaskRunCancelled)
                 self._revoke_ended(run_set)

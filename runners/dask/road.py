@@ -106,7 +106,7 @@ class DaskRoad:
 
     def release(self, key: str) -> None:
         try:
-            self._post(lambda: self._kept.pop(key, None))
+            self._post(lambda: self._let_go(key))
         except RuntimeError:
             self._kept.pop(key, None)  # the loop is closed, and the client with it
 
@@ -241,6 +241,12 @@ class DaskRoad:
             # The worker told the scheduler before it told us: what `scatter` does at its end.
             self.client.futures[key].finish()
         return future
+
+    def _let_go(self, key: str) -> None:
+        """The cluster keeps a value for this client until a future of it goes, also one that nobody asked for."""
+        if not self._link.is_over:
+            self._held(key)
+        self._kept.pop(key, None)
 
     def _start(self, name: str, done: Done, future: Any) -> None:
         self._futures[name] = future

@@ -1,5 +1,6 @@
 """The road in both directions: reports come while tasks run, in small messages, and what is lost is told of (D23)."""
 
+import contextlib
 import contextvars
 import re
 import threading
@@ -255,3 +256,31 @@ def test_a_message_that_cannot_be_sent_does_not_end_the_reports_of_others() -> N
             pulse.remove(beats)
     finally:
         pulse.remove(fails)
+
+
+@pytest.mark.behaviour("D31")
+def test_the_large_value_of_a_run_that_was_cancelled_meanwhile_leaves_the_cluster(
+    cluster: LoopbackCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released: list[str] = []
+    monkeypatch.setattr(cluster, "release", released.append)
+
+    @task
+    def stubborn() -> bytes:
+        while not (tmp_path / "go").exists():
+            with contextlib.suppress(BaseException):
+                (tmp_path / "started").touch()
+                time.sleep(0.01)
+        return bytes(100_000)
+
+    @flow(task_runner=LoopbackRunner.of(cluster))
+    def outer() -> bool:
+        future = stubborn.submit()
+        wait_for((tmp_path / "started").exists)
+        future.cancel()
+        state = future.wait()
+        (tmp_path / "go").touch()
+        wait_for(lambda: bool(released))
+        return state is not None and state.is_cancelled()
+
+    assert outer(return_state=True).result()

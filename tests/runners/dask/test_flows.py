@@ -111,6 +111,30 @@ def test_large_values_pass_the_flows_process_only_when_asked_for(dask_cluster: L
     assert passed < 320_000  # less than 1% of the values' bytes
 
 
+@pytest.mark.behaviour("D31")
+def test_large_values_that_nobody_can_ask_for_leave_the_cluster(dask_cluster: LocalCluster) -> None:
+    @task
+    def make(x: int) -> bytes:
+        return bytes([x]) * 200_000
+
+    def kept() -> list[str]:
+        return [key for key in map(str, list(dask_cluster.scheduler.tasks)) if key.startswith("core-engine-value-")]
+
+    @flow(task_runner=DaskTaskRunner(cluster=dask_cluster))
+    def forgetful() -> tuple[bool, list[str]]:
+        for number in range(4):
+            future = make.submit(number)
+            future.wait()
+            was_there = bool(kept())
+            del future
+        deadline = time.monotonic() + 30
+        while kept() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return was_there, kept()
+
+    assert forgetful() == (True, [])
+
+
 def received() -> int:
     """Return how many bytes this process has read so far, from anywhere."""
     for line in Path("/proc/self/io").read_text().splitlines():

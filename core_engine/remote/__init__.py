@@ -5,7 +5,8 @@
 ``handshake``   what must be the same in both processes
 
 What travels:
-``payloads``    a block as plain values; ``shipment`` pickles definitions, parameters, references to large values
+``payloads``    a block as plain values; ``shipment`` pickles definitions, parameters, references to large values;
+                ``captured`` is what definitions take along
 ``reports``     records in numbered messages
 ``commands``    what goes down to a worker
 ``values``      where values are: in a report, on the cluster, in a storage

@@ -25,27 +25,31 @@ class KeptValues:
 
     def __init__(self, road: Road) -> None:
         self._road = road
-        self._results: weakref.WeakSet[ClusterResult[Any]] = weakref.WeakSet()
+        self._results: weakref.WeakValueDictionary[str, ClusterResult[Any]] = weakref.WeakValueDictionary()
 
     def keep(self, key: str, size: int, value_type: str) -> ClusterResult[Any]:
-        """Returns the record of a value that a worker kept; the cluster lets it go when nobody holds the record."""
+        """Returns the record of a value that a worker kept, the same for two runs that have the same value; the cluster
+        lets the value go when nobody holds the record."""
+        known = self._results.get(key)
+        if known is not None:
+            return known
         self._road.reference(key)
-        result: ClusterResult[Any] = ClusterResult(key, size, value_type, self._road.fetch)
-        self._results.add(result)
+        result: ClusterResult[Any] = ClusterResult(key, size, value_type, self._road)
+        self._results[key] = result
         weakref.finalize(result, self._road.release, key).atexit = False
         return result
 
     def lose(self, keys: Iterable[str]) -> None:
         """Values are gone with a worker: who asks for one is told so, and runs that need it are not sent again."""
-        lost = set(keys)
-        for result in list(self._results) if lost else ():
-            if result.key in lost:
+        for key in keys:
+            result = self._results.get(key)
+            if result is not None:
                 result.leave()
 
     def fetch_all(self, limit_bytes: int) -> None:
         """Fetches what somebody may still ask for; what is too much is missing from now on, with one warning."""
         left, missing = limit_bytes, 0
-        for result in list(self._results):
+        for result in list(self._results.values()):
             if result.has_cached_object():
                 continue
             if result.size <= left:

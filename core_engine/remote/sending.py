@@ -112,7 +112,7 @@ class Sender:
 
     def _send(self, queue: RunSetQueue, calls: list[TaskCall]) -> None:
         run_set = queue.run_set
-        rows, calls = _rows(queue, [call for call in calls if _may_start(run_set, call)])
+        rows, calls = _rows(queue, [call for call in calls if _may_start(run_set, call)], self._road)
         if not calls:
             return
         try:
@@ -214,7 +214,7 @@ def _may_start(run_set: RunSet, call: TaskCall) -> bool:
     return False
 
 
-def _rows(queue: RunSetQueue, calls: list[TaskCall]) -> tuple[Rows, list[TaskCall]]:
+def _rows(queue: RunSetQueue, calls: list[TaskCall], road: Road) -> tuple[Rows, list[TaskCall]]:
     """Returns the parameters of each call that has all it needs, and these calls; others are ended here."""
     run_set = queue.run_set
     rows, ready = [], []
@@ -222,7 +222,7 @@ def _rows(queue: RunSetQueue, calls: list[TaskCall]) -> tuple[Rows, list[TaskCal
         try:
             if run_set.wait_for:
                 step(resolve_inputs({"wait_for": run_set.wait_for}, return_data=False))
-            row = row_of(run_set, call.index, queue.reads_stored)
+            row = row_of(run_set, call.index, road, queue.reads_stored)
             # Looked at afterwards: the end of a run takes the handles away.
             if run_set.states[call.index] is None:
                 rows.append(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from core_engine.remote.captured import captured, is_same
 from core_engine.remote.shipment import definition_of, shared_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,15 @@ class Common(NamedTuple):
     values: list[ClusterResult[Any]]
 
 
+class _Definition(NamedTuple):
+    """A definition that was shared: what it is of, held so that nothing else has its identity; what its function had
+    from around it; its key and reference."""
+
+    policy: tuple[Any, ...]
+    captured: list[Any]
+    found: tuple[str, Any]
+
+
 class SharedContent:
     """The references of one session to what it shared.
 
@@ -44,7 +54,7 @@ class SharedContent:
     def __init__(self, road: Road, storages: SharedStorages) -> None:
         self._road = road
         self._storages = storages
-        self._definitions: dict[tuple[int, int], list[tuple[Any, tuple[str, Any]]]] = {}
+        self._definitions: dict[tuple[int, int], list[_Definition]] = {}
 
     def of(self, queue: RunSetQueue) -> Common:
         """Returns what goes with each block of a run set.
@@ -55,7 +65,7 @@ class SharedContent:
         """
         if queue.common is None:
             run_set = queue.run_set
-            shared, values = shared_of(run_set, queue.reads_stored)
+            shared, values = shared_of(run_set, self._road, queue.reads_stored)
             is_for_one = run_set.count == 1
             inline = len(shared) <= SMALL or is_for_one
             reference = shared if inline else self._road.share(f"{run_set.task.name}-parameters", shared)
@@ -74,11 +84,15 @@ class SharedContent:
         """Returns key of and reference to a run set's definition, pickled and sent once for all run sets like it."""
         known = self._definitions.setdefault((id(run_set.task), id(run_set.settings)), [])
         policy = (run_set.task, run_set.settings, run_set.result_factory, run_set.log_prints)
-        for other, found in known:
-            if other[2:] == policy[2:]:
-                return found
+        around = captured(run_set.task)
+        for one in known:
+            if one.policy[2:] == policy[2:]:
+                if is_same(one.captured, around):
+                    return one.found
+                known.remove(one)
+                break
         found = _new_key(), self._road.share(f"{run_set.task.name}-definition", self._definition_of(run_set))
-        known.append((policy, found))
+        known.append(_Definition(policy, around, found))
         return found
 
     def _definition_of(self, run_set: RunSet) -> bytes:

@@ -10,6 +10,7 @@ import io
 import pickle
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from core_engine.utilities.importing import is_script_module
 
 if TYPE_CHECKING:
     from core_engine.engine.run_sets import RunSet
+    from core_engine.remote.roads import Road
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
@@ -115,14 +117,25 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         # A decorated function is not what its name gives, so that cloudpickle would take it along with all it refers
         # to, of which locks and open files could not travel.
         if isinstance(obj, Task):
-            place = _place_of(obj.fn)
-            if place is not None and _found(place) is obj:
-                return _task_from, place
+            if travels_by_name(obj):
+                return _task_from, _place_of(obj.fn)
         elif type(obj) is FunctionType:
             place = _place_of(obj)
             if place is not None and getattr(_found(place), "fn", None) is obj:
                 return _function_from, place
         return super().reducer_override(obj)
+
+
+def travels_by_name(found: Any) -> bool:
+    """Returns whether workers import a task or a plain function, instead of getting it with all that it refers to."""
+    from core_engine.tasks import Task
+
+    is_task = isinstance(found, Task)
+    place = _place_of(found.fn if is_task else found)
+    if place is None:
+        return False
+    there = _found(place)
+    return there is found or (not is_task and getattr(there, "fn", None) is found)
 
 
 def _place_of(function: Any) -> tuple[str, str] | None:
@@ -185,11 +198,12 @@ def definition_of(run_set: RunSet, storage_token: str | None) -> bytes:
         raise unpicklable(run_set.task, f"task {run_set.task.name!r}", error) from error
 
 
-def shared_of(run_set: RunSet, reads_stored: bool) -> tuple[bytes, list[ClusterResult[Any]]]:
+def shared_of(run_set: RunSet, road: Road, reads_stored: bool) -> tuple[bytes, list[ClusterResult[Any]]]:
     """Returns the pickled parameters that all runs of a run set share, and the large values among them.
 
     Parameters:
         run_set: The run set.
+        road: The way to the cluster: what is on another is fetched here.
         reads_stored: Whether stored values are read here, since workers do not see them.
 
     Raises:
@@ -198,7 +212,7 @@ def shared_of(run_set: RunSet, reads_stored: bool) -> tuple[bytes, list[ClusterR
     """
     parameters = run_set.shared
     if run_set.has_handles:
-        parameters = {name: resolved(name, value, reads_stored) for name, value in parameters.items()}
+        parameters = {name: resolved(name, value, road, reads_stored) for name, value in parameters.items()}
     shared = Shared(parameters, [name for name, _ in run_set.columns], run_set.collapses)
     try:
         return pickled(tuple(shared))
@@ -206,15 +220,15 @@ def shared_of(run_set: RunSet, reads_stored: bool) -> tuple[bytes, list[ClusterR
         raise _blame(parameters, error) from error
 
 
-def row_of(run_set: RunSet, position: int, reads_stored: bool) -> list[Any]:
-    """Returns the parameters of one run alone, handles replaced; `reads_stored` as ``shared_of``.
+def row_of(run_set: RunSet, position: int, road: Road, reads_stored: bool) -> list[Any]:
+    """Returns the parameters of one run alone, handles replaced; `road` and `reads_stored` as ``shared_of``.
 
     Raises:
         UpstreamTaskError: An upstream did not complete.
     """
     if not run_set.has_handles:
         return [values[position] for _, values in run_set.columns]
-    return [resolved(name, values[position], reads_stored) for name, values in run_set.columns]
+    return [resolved(name, values[position], road, reads_stored) for name, values in run_set.columns]
 
 
 def rows_pickled(rows: Sequence[Sequence[Any]]) -> tuple[bytes, list[ClusterResult[Any]]]:
@@ -238,7 +252,7 @@ def _blame(parameters: Mapping[str, Any], error: Exception) -> Exception:
     return unpicklable(dict(parameters), "call", error)
 
 
-def resolved(name: str, value: Any, reads_stored: bool) -> Any:
+def resolved(name: str, value: Any, road: Road, reads_stored: bool) -> Any:
     """Returns a parameter with its handles replaced by what a worker makes their values of, or by the stored values.
 
     Raises:
@@ -248,26 +262,26 @@ def resolved(name: str, value: Any, reads_stored: bool) -> Any:
     if type(value) in ATOMS:
         return value
     try:
-        return resolve(value, HANDLES, _travelling_as_value if reads_stored else _travelling)
+        return resolve(value, HANDLES, partial(_travelling_as_value if reads_stored else _travelling, road))
     except (UpstreamTaskError, MissingResult):
         raise
     except Exception as error:
         raise unsearchable(name, value, error) from error
 
 
-def _travelling_as_value(handle: Any, annotations: frozenset[type]) -> Any:
-    found = _travelling(handle, annotations)
+def _travelling_as_value(road: Road, handle: Any, annotations: frozenset[type]) -> Any:
+    found = _travelling(road, handle, annotations)
     return found.record.read() if type(found) is _Stored else found
 
 
-def _travelling(handle: Any, annotations: frozenset[type]) -> Any:
+def _travelling(road: Road, handle: Any, annotations: frozenset[type]) -> Any:
     state = checked_state(handle, annotations)
     if state._type is FAILED:
         return get_state_exception(state)
     data = state._data
     if type(data) is InlineResult:
         return _Ready(data.content)
-    if type(data) is ClusterResult and data.is_on_cluster and not data.has_cached_object():
+    if type(data) is ClusterResult and data.is_on(road) and not data.has_cached_object():
         return _OnCluster(data)
     if type(data) is PersistedResult and not data.has_cached_object():
         return _Stored(data)

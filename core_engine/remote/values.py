@@ -18,6 +18,8 @@ from core_engine.results.unpicklable import describe_type, find_unpicklable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from core_engine.remote.roads import Road
+
 R = TypeVar("R")
 
 LARGEST_INLINE = 64 * 1024
@@ -83,18 +85,18 @@ class ClusterResult(BaseResult[R]):
         key: Its name on the cluster.
         size: About how many bytes it has.
         value_type: Name of its type.
-        fetch: Returns the value for the key, and raises where that is impossible.
+        road: The way to the cluster; None on the worker.
     """
 
-    __slots__ = ("__weakref__", "_fetch", "_has_value", "_value", "key", "size", "value_type")
+    __slots__ = ("__weakref__", "_has_value", "_road", "_value", "key", "size", "value_type")
 
     stored = False
 
-    def __init__(self, key: str, size: int, value_type: str, fetch: Callable[[str], Any] | None) -> None:
+    def __init__(self, key: str, size: int, value_type: str, road: Road | None = None) -> None:
         self.key = key
         self.size = size
         self.value_type = value_type
-        self._fetch = fetch
+        self._road = road
         self._has_value = False
         self._value: Any = None
 
@@ -105,21 +107,20 @@ class ClusterResult(BaseResult[R]):
     def has_cached_object(self) -> bool:
         return self._has_value
 
-    @property
-    def is_on_cluster(self) -> bool:
-        """Whether the value can be given to other calls there by its key."""
-        return self._fetch is not None
+    def is_on(self, road: Road) -> bool:
+        """Returns whether the value can be given to calls on that road by its key."""
+        return self._road is road
 
     def read(self) -> R:
         if self._has_value:
             return self._value  # type: ignore[no-any-return]
-        if self._fetch is None:
+        if self._road is None:
             raise MissingResult(
                 f"A result of type {self.value_type} ({self.size:,} bytes) was left on the cluster, which is gone or "
                 "lost it. Use persist_result=True to keep it, or read it before the flow run ends."
             )
         try:
-            value = self._fetch(self.key)
+            value = self._road.fetch(self.key)
         except Exception as error:
             raise MissingResult(
                 f"A result of type {self.value_type} ({self.size:,} bytes) could not be fetched from the cluster: "
@@ -138,7 +139,7 @@ class ClusterResult(BaseResult[R]):
 
     def leave(self) -> None:
         """The cluster is going away: what was not fetched is missing from now on."""
-        self._fetch = None
+        self._road = None
 
     def to_json(self) -> None:
         return None

@@ -87,7 +87,7 @@ def _travelling(value: Any, road: WorkerRoad) -> BaseResult[Any]:
         content = b""
     key = road.keep(value, content)
     if key is not None:
-        return ClusterResult(key, size, type_name(value), None)
+        return ClusterResult(key, size, type_name(value))
     return InlineResult(content or dumps(value, "value"))
 
 

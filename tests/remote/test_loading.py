@@ -79,6 +79,44 @@ def test_large_values_of_rows_and_of_all_runs_are_told_apart(task_runner: BaseTa
     assert exchanging() == [[(2, 1), (3, 1)], [(1, 2), (3, 2)], [(3, 3), (3, 3)]]
 
 
+@pytest.mark.behaviour("D12")
+def test_a_value_on_one_cluster_is_brought_to_tasks_on_another(
+    task_runner: BaseTaskRunner, one_worker: BaseTaskRunner
+) -> None:
+    @flow(task_runner=task_runner)
+    def parent() -> tuple[int, int]:
+        one = large.submit(1)
+
+        @flow(task_runner=one_worker)
+        def child() -> tuple[int, int]:
+            return firsts.submit(one, large.submit(2)).result()
+
+        return child()
+
+    assert parent() == (1, 2)
+
+
+def test_two_runs_of_one_value_let_it_go_when_both_have(task_runner: BaseTaskRunner) -> None:
+    @task(
+        cache_key_fn=lambda context, parameters: "one for all",
+        persist_result=False,
+        map_options=MapOptions(batch_size=2),
+    )
+    def cached(number: int) -> bytes:
+        return large.fn(number)
+
+    @flow(task_runner=task_runner)
+    def both() -> bytes:
+        first, second = cached.map([1, 1])
+        first.wait()
+        assert second.wait() is not None
+        del first
+        gc.collect()
+        return second.result()[:1]
+
+    assert both() == b"\x01"
+
+
 @pytest.fixture
 def one_worker() -> Any:
     """A cluster whose only worker has executed what came before, and which may die."""
@@ -117,6 +155,28 @@ def test_what_a_task_remembers_is_nothing_to_one_that_is_defined_alike(one_worke
         return [future.result() for one in tasks for future in one.map([1, 2])]
 
     assert two() == two() == [[1], [1, 2], [1], [1, 2]]
+
+
+def test_what_a_function_has_from_around_it_is_what_it_is_when_it_is_called(task_runner: BaseTaskRunner) -> None:
+    def scaled(number: int) -> int:
+        return number * factor
+
+    @task
+    def scales(number: int) -> int:
+        return scaled(number)
+
+    @flow(task_runner=task_runner)
+    def several() -> list[int]:
+        nonlocal factor
+        found = []
+        for value in (1, 2, 3):
+            factor = value
+            found.append(scales.submit(5).result())
+        return found
+
+    factor = 0
+
+    assert several() == [5, 10, 15]
 
 
 def test_of_runs_that_have_ended_nothing_is_kept_that_nobody_holds(task_runner: BaseTaskRunner) -> None:

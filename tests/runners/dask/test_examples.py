@@ -28,6 +28,7 @@ def test_less_than_one_percent_of_large_arrays_passes_the_flows_process(dask_clu
 
     expected = landscape.with_options(task_runner=SequentialTaskRunner())(tiles, size, 2)
     on_dask = landscape.with_options(task_runner=DaskTaskRunner(cluster=dask_cluster))
+    on_dask(2, 10, 2)  # reads modules, which count as well
     before = received()
     assert on_dask(tiles, size, 2) == expected
     passed = received() - before

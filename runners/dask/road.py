@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from core_engine.task_runners import LoopThread
 
 LOOK_SECONDS = 0.5
+SPREAD_SECONDS = 3.0
 MOST_URGENT = 1_000
 # Annotations that Dask's client takes as arguments. The priority of deeper maps is higher, so that what upstreams made
 # is used up and let go.
@@ -147,7 +148,7 @@ class DaskRoad:
                 await self._look()
                 new = await self._workers.meet_new()
                 if new and self._shared:
-                    await self.client.replicate(list(self._shared), workers=new)
+                    await asyncio.wait_for(self.client.replicate(list(self._shared), workers=new), SPREAD_SECONDS)
                 await self._workers.say_what_is_wanting(
                     [(block.name.rpartition("-")[0], block.annotations) for block in self._blocks.values()]
                 )
@@ -169,17 +170,30 @@ class DaskRoad:
         await self._link.settle()
         if self._link.is_over:
             raise self._link.lost()
-        key = f"{name}-{uuid.uuid4().hex}"
         if self._workers.threads:
-            try:
-                # To every worker: Dask starts calls where their inputs are, and moves them elsewhere only later.
-                shared = (await self.client.scatter({key: content}, broadcast=True))[key]
-            except (OSError, TimeoutError) as error:  # a worker has just died
-                self._logger.debug("%s is not put on every worker, but made where it is needed: %s", key, error)
-            else:
+            shared = await self._spread(f"{name}-{uuid.uuid4().hex}", content)
+            if shared is not None:
                 self._shared.add(shared)
                 return shared
+        key = f"{name}-{uuid.uuid4().hex}"
         return self.client.submit(bytes, content, key=key, pure=False, priority=MOST_URGENT)
+
+    async def _spread(self, key: str, content: bytes) -> Any:
+        """Puts bytes on every worker: Dask starts calls where their inputs are, and moves them elsewhere only later.
+
+        Returns:
+            The future; None if it cannot be done, because a worker has just died: Dask would try for ever.
+        """
+        import distributed
+
+        make_future: Any = distributed.Future
+        try:
+            spread = await asyncio.wait_for(self.client.scatter({key: content}, broadcast=True), SPREAD_SECONDS)
+        except (OSError, TimeoutError) as error:
+            self._logger.debug("%s is not put on every worker, but made where it is needed: %s", key, error)
+            make_future(key, self.client).release()  # which ends the attempt
+            return None
+        return spread[key]
 
     def _submit_waiting(self) -> None:
         """Sends all blocks that wait, those with the same place and priority in one message.

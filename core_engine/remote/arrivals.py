@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import step
 from core_engine.engine.cancellation import TaskRunCancelled
+from core_engine.engine.crashes import crashed_task_state
 from core_engine.engine.hooks import run_task_hooks, task_hooks
 from core_engine.engine.run_logs import logger_of_flow_run
 from core_engine.exceptions import CoreEngineError
@@ -298,8 +299,9 @@ def _run_hooks(run_set: RunSet, run: ActiveTaskRun, call: TaskCall, state: State
     def run_them() -> None:
         try:
             context.run(step, run_task_hooks(run, run_set.task, state))
-        except Exception:
+        except BaseException as error:  # the run has ended; what ends the process ends the flow, as without a cluster
             _logger.exception("The hooks of %s could not be run.", run.run_name)
+            crashed_task_state(run_set, call.index, run, error)
         call.report(state)
 
     service_threads.run(run_them)

@@ -212,6 +212,22 @@ def test_a_retry_with_a_delay_leaves_the_worker_and_comes_back(task_runner: Base
     assert names(state) == ["Pending", "Running", *["AwaitingRetry", "Retrying"] * 2, "Completed"]
 
 
+def test_a_hook_that_ends_the_process_ends_the_flow(task_runner: BaseTaskRunner) -> None:
+    def leaves(task: Any, task_run: Any, state: State) -> None:
+        raise SystemExit(3)
+
+    @task(on_completion=[leaves])
+    def works() -> int:
+        return 1
+
+    @flow(task_runner=task_runner)
+    def outer() -> State | None:
+        return works.submit().wait()
+
+    with pytest.raises(SystemExit):
+        outer()
+
+
 @pytest.mark.behaviour("D3")
 def test_hooks_run_in_the_flows_process_after_the_commit(task_runner: BaseTaskRunner) -> None:
     seen: list[tuple[int, str]] = []

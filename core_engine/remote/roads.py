@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from core_engine.remote.session import RemoteSession
 
 
 @dataclass(slots=True, frozen=True)
@@ -75,6 +78,9 @@ class Road(Protocol):
 
     def listen(self, receive: Callable[[bytes], None]) -> None:
         """Has `receive` called with each message of a worker, in whatever thread; it returns at once."""
+
+    def on_workers(self, session: RemoteSession) -> None:
+        """Has a session learn of workers and slots, also of those that come later; returns at once."""
 
     def revoke(self, name: str) -> None:
         """Takes a block back that nobody needs any more, if it has not started."""

@@ -99,6 +99,7 @@ class RemoteTaskRunner(BaseTaskRunner):
         self._session = session = RemoteSession(road, self._lost_retries, self._annotations)
         exit_stack.push_async_callback(self._tear_down)
         road.listen(session.receive)
+        road.on_workers(session)
 
     async def _tear_down(self) -> None:
         assert self._session is not None

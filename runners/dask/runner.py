@@ -82,11 +82,6 @@ class DaskTaskRunner(RemoteTaskRunner):
         exit_stack.push_async_callback(run_in_thread, connection.leave)
         return road
 
-    async def _start(self, exit_stack: AsyncExitStack) -> None:
-        await super()._start(exit_stack)
-        road: Any = self._road
-        road.on_workers(self._session)
-
     def _annotations(self, resources: Mapping[str, float]) -> Any:
         """Dask's annotations; what they say of a resource stands above what the task says of it."""
         from dask.base import get_annotations

@@ -65,8 +65,3 @@ class RayTaskRunner(RemoteTaskRunner):
         road: RayRoad = await run_in_thread(connection.open)
         exit_stack.push_async_callback(run_in_thread, road.leave)
         return road
-
-    async def _start(self, exit_stack: AsyncExitStack) -> None:
-        await super()._start(exit_stack)
-        road: Any = self._road
-        road.on_workers(self._session)

@@ -386,13 +386,13 @@ def test_a_worker_that_cannot_be_interrupted_is_replaced_when_the_flow_ends(
 ) -> None:
     @task(map_options=MapOptions(batch_size=size))
     def stuck(x: int) -> None:
-        (tmp_path / "pid").write_text(str(os.getpid()))
+        (tmp_path / f"pid-{os.getpid()}").touch()
         time.sleep(300)
 
     @flow(task_runner=task_runner)
     def outer() -> list[Any]:
         futures = stuck.map(range(size))
-        wait_for((tmp_path / "pid").exists)
+        wait_for(lambda: any(tmp_path.glob("pid-*")))
         for future in futures:
             future.cancel()
         return futures
@@ -402,4 +402,5 @@ def test_a_worker_that_cannot_be_interrupted_is_replaced_when_the_flow_ends(
 
     assert all(state.is_cancelled() for state in states)
     assert time.monotonic() - started < 30
-    wait_for(lambda: not psutil.pid_exists(int((tmp_path / "pid").read_text())))
+    stuck_in = [int(path.name.removeprefix("pid-")) for path in tmp_path.glob("pid-*")]
+    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in stuck_in))

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.faults
 RAY_SECONDS = 50.0
 
 BEGINNING = """
-    import json, os, sys, threading, time
+    import json, logging, os, sys, threading, time
     from pathlib import Path
     from core_engine import flow, task
     from core_engine.tasks import MapOptions
@@ -104,8 +104,14 @@ def test_a_node_that_joins_is_used_and_one_that_dies_takes_only_its_runs_along(
     with script(
         tmp_path,
         source("""
+        class Notes(logging.Handler):
+            def emit(self, record):
+                if "another version" in record.getMessage():
+                    (folder / "met").touch()
+
         @flow(task_runner=runner)
         def outer():
+            logging.getLogger("core_engine.task_runner.ray").addHandler(Notes())
             return waits.map(["a", "b"])
 
         print(json.dumps([state.name for state in outer(return_state=True).result(raise_on_failure=False)]))
@@ -120,6 +126,8 @@ def test_a_node_that_joins_is_used_and_one_that_dies_takes_only_its_runs_along(
         wait_for(lambda: len(list(tmp_path.glob("running-*"))) == 2, seconds=RAY_SECONDS)
         # Its start has been reported when the store knows of it.
         wait_for(lambda: states() == ["RUNNING", "RUNNING"], seconds=RAY_SECONDS)
+        # A call that waited in Ray may start there before the node has been asked what it has.
+        wait_for((tmp_path / "met").exists, seconds=RAY_SECONDS)
         nodes.kill(worker)
         wait_for(lambda: "CRASHED" in states(), seconds=RAY_SECONDS)
         (tmp_path / "go").touch()

@@ -17,7 +17,9 @@ class Plan:
         tasks: Tasks of each feature.
         runners: Task runners on which features are measured.
         chain, fan_in: Links of a chain and futures of a fan-in, each in two sizes, to see whether they are linear.
-        lines: Log lines of one task.
+        nested: Subflows of a flow, with a task each, in two sizes.
+        streams: Items of a stream, in several sizes, to see whether its memory is constant.
+        lines: Log lines in a round, a multiple of 100.
         memory_tasks: Mapped tasks whose resident memory is measured.
         traced_tasks: Mapped tasks whose memory is traced, which is slow.
         processes, commits: Flow processes on one file, and commits of each.
@@ -35,6 +37,8 @@ class Plan:
     runners: tuple[str, ...]
     chain: tuple[int, int]
     fan_in: tuple[int, int]
+    nested: tuple[int, int]
+    streams: tuple[int, ...]
     lines: int
     memory_tasks: int
     traced_tasks: int
@@ -56,6 +60,8 @@ FULL = Plan(
     runners=("sequential", "concurrent"),
     chain=(1_000, 10_000),
     fan_in=(10_000, 100_000),
+    nested=(100, 1_000),
+    streams=(10_000, 100_000, 1_000_000),
     lines=10_000,
     memory_tasks=100_000,
     traced_tasks=20_000,
@@ -76,6 +82,8 @@ QUICK = Plan(
     runners=("sequential", "concurrent"),
     chain=(200, 1_000),
     fan_in=(1_000, 5_000),
+    nested=(50, 200),
+    streams=(10_000, 50_000),
     lines=1_000,
     memory_tasks=20_000,
     traced_tasks=5_000,
@@ -96,7 +104,9 @@ MINIATURE = Plan(
     runners=("concurrent",),
     chain=(2, 4),
     fan_in=(2, 4),
-    lines=10,
+    nested=(2, 4),
+    streams=(20, 40),
+    lines=100,
     memory_tasks=200,
     traced_tasks=100,
     processes=2,

@@ -11,6 +11,7 @@ from core_engine import Flow, flow, get_run_logger, task
 
 SLOTS_TAG = "benchmark-slots"
 SLOTS = 8
+LINES_EACH = 100
 
 # Numbers whose task failed once already; emptied before each round.
 _failed_once: set[int] = set()
@@ -137,6 +138,21 @@ def fanned_in(size: int) -> int:
 
 
 @flow
+def streamed(size: int) -> int:
+    return sum(future.result() for future in same.stream(range(size)))
+
+
+@flow
+def inner(number: int) -> int:
+    return same(number)
+
+
+@flow
+def nested(size: int) -> int:
+    return sum(inner(number) for number in range(size))
+
+
+@flow
 def one_by_one(size: int) -> str:
     for number in range(size):
         start = perf_counter_ns()
@@ -203,6 +219,12 @@ def logged(size: int) -> str:
     return "done"
 
 
+@flow
+def logged_by_many(size: int) -> str:
+    logging_lines.map([LINES_EACH] * (size // LINES_EACH))
+    return "done"
+
+
 def _fill_cache(flow: Flow[..., Any], size: int) -> None:
     flow(size)
 
@@ -226,6 +248,9 @@ CASES: dict[str, Case] = {
     "called": Case(called, lambda size: completed(size, _sum(size), lines=size)),
     "chained": Case(chained, lambda size: completed(size, size, lines=size)),
     "fanned_in": Case(fanned_in, lambda size: completed(size + 1, size, lines=1)),
+    "streamed": Case(streamed, lambda size: completed(size, _sum(size))),
+    # The subflows themselves: their tasks belong to them.
+    "nested": Case(nested, lambda size: completed(size, _sum(size))),
     "one_by_one": Case(one_by_one, lambda size: completed(size, lines=size)),
     "one_by_one_async": Case(one_by_one_async, lambda size: completed(size, lines=size)),
     "persisting": Case(persisting, lambda size: completed(size, results=size)),
@@ -241,5 +266,6 @@ CASES: dict[str, Case] = {
     "hooking": Case(hooking, lambda size: completed(size, lines=2 * size)),
     "limited": Case(limited, completed, _limit),
     "logged": Case(logged, lambda size: completed(1, lines=size + 1)),
+    "logged_by_many": Case(logged_by_many, lambda size: completed(size // LINES_EACH, lines=size)),
     **cluster_flows.CASES,
 }

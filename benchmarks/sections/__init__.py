@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from benchmarks.rows import Section
-from benchmarks.sections import clusters, features, latency, logs, mapped, memory, shapes, shared_file, start
+from benchmarks.sections import clusters, features, latency, logs, mapped, memory, shapes, shared_file, start, streams
 
 SECTIONS: tuple[Section, ...] = (
     mapped.SECTION,
     latency.SECTION,
     features.SECTION,
     shapes.SECTION,
+    streams.SECTION,
     logs.SECTION,
     memory.SECTION,
     shared_file.SECTION,

@@ -1,4 +1,4 @@
-"""Deep chains and wide fan-ins: whether their cost is linear."""
+"""Deep chains, wide fan-ins and nested flows: whether their cost is linear."""
 
 from __future__ import annotations
 
@@ -12,8 +12,12 @@ from benchmarks.verification import check_round
 
 
 def measure(plan: Plan, work: Path) -> list[Row]:
-    """Measures a chain and a fan-in, each in a small and in a large size."""
-    shapes = (("chain of submits", "chained", plan.chain), ("fan-in of a map", "fanned_in", plan.fan_in))
+    """Measures each shape in a small and in a large size."""
+    shapes = (
+        ("chain of submits", "chained", plan.chain),
+        ("fan-in of a map", "fanned_in", plan.fan_in),
+        ("subflows with a task each", "nested", plan.nested),
+    )
     return [row for name, case, sizes in shapes for row in _measure_shape(plan, name, case, sizes, work)]
 
 
@@ -33,8 +37,11 @@ def _measure_size(plan: Plan, spec: Spec, size: int, warm_up_size: int, work: Pa
 
 SECTION = Section(
     key="shapes",
-    title="Chains and fan-ins",
-    note="Per task, in microseconds, on the concurrent runner. Linear means that both sizes of a shape cost the same.",
+    title="Chains, fan-ins and nested flows",
+    note=(
+        "Per task, in microseconds, on the concurrent runner; for nested flows per subflow with its task. Linear means "
+        "that both sizes of a shape cost the same."
+    ),
     columns=(Column("CPU", "cpu_us", 1, spread=True), Column("durable", "durable_us", 1)),
     measure=measure,
 )

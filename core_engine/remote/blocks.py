@@ -29,14 +29,22 @@ class BlockSizer:
         """What an item takes, as far as it is known; None before the first is measured."""
         return self._seconds
 
-    def next_size(self, waiting: int, slots: int) -> int:
-        """Returns how many of the `waiting` items to send next, at least 1, when `slots` calls run at once."""
+    def next_size(self, waiting: int, slots: int, unsent: int = 0) -> int:
+        """Returns how many items to send next, at least 1.
+
+        Parameters:
+            waiting: How many could be sent, 1 or more.
+            slots: How many calls run at once.
+            unsent: How many have not been sent, those included that still wait for an upstream.
+        """
         if self._fixed is not None:
             return max(1, min(self._fixed, waiting))
         if self._seconds is None:
             return 1
         by_time = int(TARGET_SECONDS / self._seconds)
-        fair_share = -(-waiting // (BLOCKS_PER_SLOT * max(1, slots)))
+        slots = max(1, slots)
+        # As long as many are to come, it is enough that each worker gets a block of those that can be sent.
+        fair_share = min(-(-waiting // slots), -(-max(waiting, unsent) // (BLOCKS_PER_SLOT * slots)))
         return max(1, min(by_time, self._limit, fair_share, waiting))
 
     def measured(self, items: int, seconds: float, longest_seconds: float) -> None:

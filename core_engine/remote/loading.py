@@ -69,10 +69,30 @@ def load(content: bytes, values: Mapping[str, Any]) -> Any:
     return _Unpickler(content, values).load() if values else pickle.loads(content)
 
 
-class Values(Sequence[Any]):
-    """Large values as a cluster carries them: arrays as they are, others pickled, and unpickled where they are needed.
+class Pickled:
+    """A large value as a cluster carries it: pickled, and unpickled where it is needed.
 
     A cluster's own machinery would meet a class that is missing, in code that cannot tell whose value it was (D21).
+
+    Parameters:
+        content: The pickle.
+    """
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+    def __sizeof__(self) -> int:
+        return len(self.content)
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        # Beside the pickle, where a cluster can carry it without a copy.
+        return Pickled, (pickle.PickleBuffer(self.content) if protocol >= 5 else bytes(self.content),)
+
+
+class Values(Sequence[Any]):
+    """Large values that came with a block: bytes and arrays as they are, others unpickled when they are asked for.
 
     Parameters:
         values: What ``WorkerRoad.keep`` had the cluster keep.
@@ -89,8 +109,8 @@ class Values(Sequence[Any]):
 
 
 def unpacked(value: Any) -> Any:
-    """Returns a value as it was before it was kept: pickled values are bytes."""
-    return pickle.loads(value) if type(value) is bytes else value
+    """Returns a value as it was before it was kept."""
+    return pickle.loads(value.content) if type(value) is Pickled else value
 
 
 class _Unpickler(pickle.Unpickler):

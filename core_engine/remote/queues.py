@@ -53,6 +53,7 @@ class RunSetQueue:
         self.reads_stored = False
         self._blocks: deque[CallBlock] = deque()
         self._waiting = 0
+        self._unsent = len(run_set.states)
 
     @property
     def run_set(self) -> RunSet:
@@ -69,10 +70,11 @@ class RunSetQueue:
         if positions:
             self._blocks.appendleft(CallBlock(self.run_set, positions, len(positions)))
             self._waiting += len(positions)
+            self._unsent += len(positions)
 
     def take(self, slots: int) -> list[TaskCall]:
         """Returns the calls of the next block; none when nothing waits."""
-        size = self.sizer.next_size(max(1, self._waiting), slots)
+        size = self.sizer.next_size(max(1, self._waiting), slots, self._unsent)
         calls: list[TaskCall] = []
         while self._blocks and len(calls) < size:
             call = self._blocks[0].take()
@@ -81,6 +83,7 @@ class RunSetQueue:
             else:
                 calls.append(call)
         self._waiting = max(0, self._waiting - len(calls)) if self._blocks else 0
+        self._unsent -= len(calls)
         return calls
 
 

@@ -1,7 +1,7 @@
 """The road between a flow's process and its workers: what a cluster must be able to carry, in both directions.
 
-A runner implements two classes: a ``Road`` in the flow's process, and a small picklable ``WorkerRoad`` that travels
-with each block.
+A runner implements two classes: a ``Road`` in the flow's process, and a ``WorkerRoad`` that is made on a worker for
+each block.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Road(Protocol):
 
 
 class WorkerRoad(Protocol):
-    """The worker's end: small, picklable, and used by the threads of calls."""
+    """The worker's end, used by the threads of one call."""
 
     # The most bytes of a message; what is larger goes back with the call's return value.
     largest_message: int
@@ -123,12 +123,8 @@ class WorkerRoad(Protocol):
     def send(self, message: bytes) -> None:
         """Sends a message to the flow's process; returns at once. Messages of one thread keep their order."""
 
-    def keep(self, value: Any, content: bytes) -> str | None:
-        """Keeps a value on the cluster.
-
-        Parameters:
-            value: The value.
-            content: The same pickled; empty for arrays, which a cluster may carry better than by a pickle.
+    def keep(self, value: Any) -> str | None:
+        """Keeps a value on the cluster: bytes, an array, or a ``Pickled``, none of which is changed any more.
 
         Returns:
             The key for ``Road.reference`` and ``fetch``; None if the value cannot be kept.

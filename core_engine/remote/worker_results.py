@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from core_engine.exceptions import StorageError
+from core_engine.remote.loading import Pickled
 from core_engine.remote.values import (
     ATOMS,
     LARGEST_INLINE,
@@ -78,21 +79,24 @@ class WorkerResultFactory(ResultFactory):
 
 def _travelling(value: Any, road: WorkerRoad) -> BaseResult[Any]:
     size = _known_size(value)
-    if size is None or size <= LARGEST_INLINE:
-        content = dumps(value, "value")
-        if len(content) <= LARGEST_INLINE:
-            return InlineResult(content)
-        size = len(content)
+    if size is not None and size > LARGEST_INLINE:
+        kept = value
     else:
-        content = b""
-    key = road.keep(value, content)
+        content = dumps(value, "value")
+        size = len(content)
+        if size <= LARGEST_INLINE:
+            return InlineResult(content)
+        kept = Pickled(content)
+    key = road.keep(kept)
     if key is not None:
         return ClusterResult(key, size, type_name(value))
-    return InlineResult(content or dumps(value, "value"))
+    return InlineResult(kept.content if type(kept) is Pickled else dumps(value, "value"))
 
 
 def _known_size(value: Any) -> int | None:
-    """The size of an array that pickles as its bytes; None for anything else."""
+    """The size of bytes, and of an array that pickles as its bytes; None for anything else."""
+    if type(value) is bytes:
+        return len(value)
     dtype = getattr(value, "dtype", None)
     if dtype is None or getattr(dtype, "hasobject", True):
         return None

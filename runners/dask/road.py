@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from core_engine.remote import Block, WorkerLost, receive_command, run_call, unpacked
 from runners.dask.link import Link
-from runners.dask.worker_road import DaskWorkerRoad, execute
+from runners.dask.worker_road import execute
 from runners.dask.workers import Workers
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ class DaskRoad:
         # What blocks that are still to be sent will need: futures, held by the session.
         self._shared: weakref.WeakSet[Any] = weakref.WeakSet()
         self._session: RemoteSession | None = None
-        self._road = DaskWorkerRoad(client.id)
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -228,7 +227,7 @@ class DaskRoad:
                 [block.payload for block, _ in group],
                 [list(block.common) for block, _ in group],
                 [[self._held(key) for key in block.values] for block, _ in group],
-                [self._road] * len(group),
+                [self.client.id] * len(group),
                 key=[block.name for block, _ in group],
                 pure=False,
                 **named,

@@ -1,9 +1,13 @@
-"""The worker's end of the road over Dask's own connections (D23): it travels with each block."""
+"""The worker's end of the road over Dask's own connections (D23)."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from core_engine.remote import Values, execute_block
@@ -11,9 +15,16 @@ from core_engine.remote import Values, execute_block
 # The scheduler keeps the last thousand messages of a topic: they must be small (D23).
 LARGEST_MESSAGE = 16 * 1024
 
+_logger = logging.getLogger("core_engine.runners.dask")
+
 
 class DaskWorkerRoad:
-    """The worker's end.
+    """The worker's end, for one call.
+
+    Values that stay on the cluster are announced to the scheduler together, before the message goes that may speak of
+    them: from then on messages go out by way of the worker's loop, in order.
+
+    ``_lock`` guards the values that have not been announced: threads of the call, of the user and the pulse come here.
 
     Parameters:
         topic: The topic of the client, which is its id: the scheduler forgets its messages with the client.
@@ -25,6 +36,10 @@ class DaskWorkerRoad:
     def __init__(self, topic: str) -> None:
         self.topic = topic
         self._worker: Any = None
+        self._lock = threading.Lock()
+        self._values: dict[str, Any] = {}
+        self._order = asyncio.Lock()
+        self._leaving: Future[None] | None = None
 
     @property
     def _here(self) -> Any:
@@ -53,28 +68,58 @@ class DaskWorkerRoad:
         return state is not None and state.state != "cancelled"
 
     def send(self, message: bytes) -> None:
-        self._here.log_event(self.topic, message)
+        if self._values or self._leaving is not None:
+            self._post(message)
+        else:
+            self._here.log_event(self.topic, message)
 
-    def keep(self, value: Any, content: bytes) -> str:
-        from distributed.utils import sync
-
-        worker = self._here
+    def keep(self, value: Any) -> str | None:
         key = f"core-engine-value-{uuid.uuid4().hex}"
-        sync(worker.loop, _keep, worker, key, content or value, self.topic)
+        with self._lock:
+            self._values[key] = value
         return key
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return DaskWorkerRoad, (self.topic,)
+    def close(self) -> None:
+        """Waits until what was kept has been announced and sent: the end of the call is not to overtake it."""
+        if self._values:
+            self._post(None)
+        if self._leaving is not None:
+            self._leaving.result()
+
+    def _post(self, message: bytes | None) -> None:
+        with self._lock:
+            values, self._values = self._values, {}
+        announcing = self._announce(values, message)
+        self._leaving = asyncio.run_coroutine_threadsafe(announcing, self._here.loop.asyncio_loop)
+
+    async def _announce(self, values: dict[str, Any], message: bytes | None) -> None:
+        worker = self._here
+        async with self._order:
+            try:
+                if values:
+                    await _keep(worker, values, self.topic)
+            except OSError as error:  # without its scheduler the worker ends; until then it says what it can
+                _logger.warning("%d values could not be announced to the Dask scheduler: %s", len(values), error)
+            if message is not None:
+                worker.log_event(self.topic, message)
 
 
-def execute(payload: bytes, common: Sequence[bytes], values: Sequence[Any], road: DaskWorkerRoad) -> bytes | None:
-    """What Dask calls on a worker for each block; parameters and return value as ``execute_block``."""
-    return execute_block(payload, common, Values(values), road)
+def execute(payload: bytes, common: Sequence[bytes], values: Sequence[Any], topic: str) -> bytes | None:
+    """What Dask calls on a worker for each block; `topic` as for the road, the others as ``execute_block``."""
+    road = DaskWorkerRoad(topic)
+    try:
+        return execute_block(payload, common, Values(values), road)
+    finally:
+        road.close()
 
 
-async def _keep(worker: Any, key: str, value: Any, client: str) -> None:
-    """Makes a value data of this worker that a client wants: what the client's own ``scatter`` does from inside."""
+async def _keep(worker: Any, values: dict[str, Any], client: str) -> None:
+    """Makes values data of this worker that a client wants: what the client's own ``scatter`` does from inside."""
     from dask.sizeof import sizeof
 
-    worker.update_data(data={key: value})
-    await worker.scheduler.update_data(who_has={key: [worker.address]}, nbytes={key: sizeof(value)}, client=client)
+    worker.update_data(data=values)
+    await worker.scheduler.update_data(
+        who_has={key: [worker.address] for key in values},
+        nbytes={key: sizeof(value) for key, value in values.items()},
+        client=client,
+    )

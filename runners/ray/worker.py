@@ -105,13 +105,13 @@ class RayWorkerRoad:
             else:
                 self._push(message)
 
-    def keep(self, value: Any, content: bytes) -> str | None:
+    def keep(self, value: Any) -> str | None:
         with self._lock:
             if self._count == self._most_values:
                 return None
             key = f"{self._call}#{self._count}"
             self._count += 1
-            self._values.append(content or value)
+            self._values.append(value)
             return key
 
     def hand_over(self) -> Iterator[Any]:

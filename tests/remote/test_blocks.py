@@ -61,3 +61,14 @@ def test_the_tail_is_shared_among_all_slots(waiting: int, slots: int) -> None:
         sizer.measured(sizer.next_size(10**6, 1), 1e-4, 1e-5)
 
     assert sizer.next_size(waiting, slots) <= -(-waiting // (3 * slots))
+
+
+def test_what_waits_for_upstreams_makes_blocks_larger_but_leaves_some_for_every_worker():
+    sizer = BlockSizer()
+    for size in (1, 4, 16, 64):
+        sizer.measured(size, size * 0.001, 0.001)
+
+    assert sizer.next_size(18, 2) == 3
+    assert sizer.next_size(18, 2, unsent=1_000) == 9
+    assert sizer.next_size(18, 2, unsent=24) == 4
+    assert sizer.next_size(1, 2, unsent=1_000) == 1

@@ -3,6 +3,7 @@
 import gc
 import os
 import pickle
+import sys
 import weakref
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -232,3 +233,18 @@ def test_a_run_that_came_back_from_a_lost_worker_does_not_crash_for_another_that
     assert easy.result() == 1
     assert difficult.is_crashed()
     assert "it is difficult" in difficult.message
+
+
+@pytest.mark.behaviour("D12")
+def test_a_pickled_value_travels_beside_the_pickle_that_carries_it():
+    kept = loading.Pickled(pickle.dumps({"x": [1, 2]}))
+    beside: list[pickle.PickleBuffer] = []
+
+    carried = pickle.dumps(kept, protocol=5, buffer_callback=beside.append)
+    arrived = pickle.loads(carried, buffers=[bytes(buffer) for buffer in beside])
+
+    assert kept.content not in carried
+    assert kept.content == bytes(beside[0])
+    assert loading.unpacked(arrived) == {"x": [1, 2]}
+    assert loading.unpacked(pickle.loads(pickle.dumps(kept, protocol=4))) == {"x": [1, 2]}
+    assert sys.getsizeof(kept) >= len(kept.content)

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from multiprocessing.connection import Connection
 from typing import Any, Self
 
-from core_engine.remote import Block, RemoteSession, RemoteTaskRunner, WorkerLost
+from core_engine.remote import Block, RemoteSession, RemoteTaskRunner, WorkerLost, unpacked
 
 LARGEST_MESSAGE = 16 * 1024
 
@@ -36,7 +36,7 @@ class LoopbackWorkerRoad:
     def send(self, message: bytes) -> None:
         _worker.send(("message", message))
 
-    def keep(self, value: Any, content: bytes) -> str:
+    def keep(self, value: Any) -> str:
         key = uuid.uuid4().hex
         _worker.send(("kept", key, pickle.dumps(value)))
         return key
@@ -69,12 +69,12 @@ class _Worker:
                 threading.Thread(target=self.call, args=message, daemon=True).start()
 
     def call(self, kind: str, name: str, *arguments: Any) -> None:
-        from core_engine.remote import execute_block
+        from core_engine.remote import Values, execute_block
         from core_engine.remote.calls import run_call
 
         if kind == "block":
             payload, common, values = arguments
-            loaded = [pickle.loads(value) for value in values]
+            loaded = Values([pickle.loads(value) for value in values])
             self.send(("done", name, execute_block(payload, common, loaded, LoopbackWorkerRoad())))
         else:
             self.send(("done", name, run_call(*arguments)))
@@ -184,7 +184,7 @@ class LoopbackCluster:
         return self.kept[key]
 
     def fetch(self, key: str) -> Any:
-        return pickle.loads(self.kept[key])
+        return unpacked(pickle.loads(self.kept[key]))
 
     def release(self, key: str) -> None:
         self.kept.pop(key, None)

@@ -30,7 +30,8 @@ def test_less_than_one_percent_of_large_arrays_passes_the_flows_process(dask_clu
     on_dask = landscape.with_options(task_runner=DaskTaskRunner(cluster=dask_cluster))
     on_dask(2, 10, 2)  # reads modules, which count as well
     before = received()
-    assert on_dask(tiles, size, 2) == expected
+    # What came from another worker may lie elsewhere in memory, for which numpy adds in another order.
+    assert on_dask(tiles, size, 2) == pytest.approx(expected, rel=1e-9)
     passed = received() - before
 
     assert passed < bytes_of_arrays / 100, f"{passed:,} of {bytes_of_arrays:,} bytes"

@@ -54,11 +54,8 @@ class RayProcesses:
         self._start(f"--num-cpus={num_cpus}", "--head", f"--port={port}", client, f"--temp-dir={self.folder}")
         wait_for(lambda: can_connect(self.address), seconds=40)
 
-    def start_worker(
-        self, environment: Mapping[str, str] | None = None, address: str | None = None
-    ) -> subprocess.Popen[bytes]:
-        """Start a node of one CPU; `address` says how it finds the head, None: directly."""
-        return self._start("--num-cpus=1", f"--address={address or self.address}", environment=environment or {})
+    def start_worker(self, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        return self._start("--num-cpus=1", f"--address={self.address}", environment=environment or {})
 
     def _start(self, *options: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]

@@ -56,7 +56,10 @@ class CallThreads:
     def add(self, block: CallBlock) -> None:
         """Runs the calls of a block. Any thread."""
         with self._lock:
-            self._blocks.append(block)
+            if block.goes_first:
+                self._blocks.appendleft(block)
+            else:
+                self._blocks.append(block)
             start = self._workers == 0
             if start:
                 self._workers = self._limit = 1

@@ -209,15 +209,19 @@ class CallBlock:
         run_set: Whose calls.
         asynchronous: Whether the task's function is a coroutine function, to be run on an event loop.
         in_caller: Whether calls may run in the thread that submits the block, which waits for them (a sync flow).
+        goes_first: Whether its calls are to run before those that wait: it is a run whose retry is due.
     """
 
-    __slots__ = ("_held_by", "_indices", "asynchronous", "in_caller", "run_set", "size")
+    __slots__ = ("_held_by", "_indices", "asynchronous", "goes_first", "in_caller", "run_set", "size")
 
-    def __init__(self, run_set: RunSet, indices: Iterable[int], size: int, in_caller: bool = False) -> None:
+    def __init__(
+        self, run_set: RunSet, indices: Iterable[int], size: int, in_caller: bool = False, goes_first: bool = False
+    ) -> None:
         self.run_set = run_set
         self.size = size
         self.asynchronous = run_set.task.isasync
         self.in_caller = in_caller
+        self.goes_first = goes_first
         self._held_by: Hold | None = None
         # The next() of a range's iterator is one bytecode of C: no two threads get the same index.
         self._indices: Iterator[int] = iter(indices)

@@ -55,8 +55,13 @@ class SlotGate:
             for index in indices:
                 await self._submit_in_place(index)
             return
+        from core_engine.engine.dispatch import has_begun
+
         with self._lock:
-            self._waiting.extend(indices)
+            if len(indices) == 1 and has_begun(self._run_set, indices[0]):
+                self._waiting.insert(1, indices[0])  # the first one is being tried just now
+            else:
+                self._waiting.extend(indices)
             start, self._looking = not self._looking, True
         if start:
             engine_loop().submit(self._let_through)

@@ -67,7 +67,10 @@ class AsyncCalls:
 
     def add(self, block: CallBlock) -> None:
         """Runs the calls of a block."""
-        self._blocks.append(block)
+        if block.goes_first:
+            self._blocks.appendleft(block)
+        else:
+            self._blocks.append(block)
         self._post(self._fill)
 
     def run(self, call: TaskCall) -> Outcome[float | None]:
@@ -125,9 +128,11 @@ class AsyncCalls:
 
     def _fill(self, loop: _TaskLoop) -> None:
         while self._blocks and len(loop.in_flight) < self._window:
-            call = self._blocks[0].take()
+            block = self._blocks[0]
+            call = block.take()
             if call is None:
-                self._blocks.popleft()
+                # Another thread may have put one before it meanwhile.
+                self._blocks.remove(block)
                 continue
             task = loop.thread.loop.create_task(call.arun(self._name), context=call.run_set.context.copy())
             loop.in_flight[task] = call

@@ -62,7 +62,10 @@ class RunSetQueue:
         return run_set
 
     def add(self, block: CallBlock) -> None:
-        self._blocks.append(block)
+        if block.goes_first:
+            self._blocks.appendleft(block)
+        else:
+            self._blocks.append(block)
         self._waiting += block.size
 
     def add_again(self, positions: list[int]) -> None:

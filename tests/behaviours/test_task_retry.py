@@ -1,15 +1,18 @@
 """TASK-RETRY: retries of tasks."""
 
+import asyncio
 import threading
 import time
 from typing import Any
 
 import pytest
 
-from core_engine import exponential_backoff, flow, task
+from core_engine import exponential_backoff, flow, get_client, task
+from core_engine.concurrency.waiting import step
 from core_engine.context import get_run_context
 from core_engine.task_runners import BaseTaskRunner
 from core_engine.testing import leaping_clock
+from runners.concurrent import ConcurrentTaskRunner
 from tests.behaviours.conftest import LogRecords
 from tests.behaviours.helpers import (
     read_states,
@@ -294,6 +297,59 @@ def test_the_wait_for_a_retry_does_not_block_other_tasks():
         return future.result()
 
     assert parent() == "done"
+
+
+ITEMS = 300
+
+
+def check_that_the_retry_went_first(executed: list[int]) -> None:
+    """Item 0 was executed again as soon as it was due, though most others waited for longer."""
+    assert sorted(executed) == [0, *range(ITEMS)]
+    assert executed[0] == 0
+    assert executed.index(0, 1) < ITEMS / 2
+
+
+@pytest.mark.behaviour("TASK-RETRY-4")
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_retry_that_is_due_goes_before_runs_that_have_not_begun(limited: bool):
+    executed = []
+
+    @task(retries=1, tags=["one-at-a-time"] if limited else [])
+    def item(x):
+        executed.append(x)
+        time.sleep(0.001)
+        if executed == [0]:
+            raise CustomError("once more")
+
+    @flow(task_runner=ConcurrentTaskRunner(max_workers=1))
+    def parent():
+        item.map(range(ITEMS))
+
+    if limited:
+        step(get_client().create_concurrency_limit("one-at-a-time", 1))
+    parent()
+    check_that_the_retry_went_first(executed)
+
+
+@pytest.mark.behaviour("TASK-RETRY-4")
+@pytest.mark.anyio
+async def test_an_async_retry_that_is_due_goes_before_runs_that_have_not_begun(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("runners.concurrent.ASYNC_WINDOW", 1)
+    executed = []
+
+    @task(retries=1)
+    async def item(x):
+        executed.append(x)
+        await asyncio.sleep(0.001)
+        if executed == [0]:
+            raise CustomError("once more")
+
+    @flow
+    async def parent():
+        await item.map(range(ITEMS))
+
+    await parent()
+    check_that_the_retry_went_first(executed)
 
 
 def test_the_line_of_a_retry_says_its_delay_without_the_rounding_of_clocks(log: LogRecords):

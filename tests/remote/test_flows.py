@@ -196,6 +196,29 @@ def test_settings_of_the_flow_are_in_force_on_workers_and_gone_afterwards(
     assert "a detail" not in lines(state)
 
 
+@pytest.mark.behaviour("TASK-RETRY-4")
+def test_a_retry_that_is_due_goes_before_runs_that_have_not_begun(task_runner: BaseTaskRunner, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+
+    @task(retries=1, map_options=MapOptions(batch_size=1))
+    def item(x: int) -> None:
+        with notes.open("a") as file:
+            file.write(f"{x} ")
+        time.sleep(0.002)
+        if x == 0 and notes.read_text().split().count("0") == 1:
+            raise ValueError("once more")
+
+    @flow(task_runner=task_runner)
+    def outer() -> None:
+        item.map(range(300))
+
+    outer()
+
+    executed = notes.read_text().split()
+    assert sorted(map(int, executed)) == [0, *range(300)]
+    assert executed.index("0", executed.index("0") + 1) < 150
+
+
 @pytest.mark.behaviour("TASK-RETRY-1", "D13")
 def test_a_retry_with_a_delay_leaves_the_worker_and_comes_back(task_runner: BaseTaskRunner, tmp_path: Path) -> None:
     @task(retries=2, retry_delay_seconds=0.05)

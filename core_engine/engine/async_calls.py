@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from core_engine.concurrency.interrupts import await_user_code
 from core_engine.engine.cancellation import ExecutingTask, TaskRunCancelled
 from core_engine.engine.timeouts import Expired, TimedOut
-from core_engine.exceptions import Abort
 
 if TYPE_CHECKING:
     from core_engine.engine.active import ActiveTaskRun
@@ -22,7 +21,7 @@ async def call_async(run: ActiveTaskRun, task: Task[..., Any], args: Any, kwargs
     Raises:
         TimedOut: It did not end within the task's timeout.
         TaskRunCancelled: The run was cancelled.
-        Abort: The engine has ended the run meanwhile, since this code held the loop (D19).
+        LeftBehind: The engine has ended the run meanwhile.
     """
     limit = task.timeout_seconds
     executing = ExecutingTask(None if limit is None else time.monotonic() + limit)
@@ -30,7 +29,8 @@ async def call_async(run: ActiveTaskRun, task: Task[..., Any], args: Any, kwargs
     try:
         if limit is None:
             return await await_user_code(task.fn, args, kwargs)
-        return await _in_time(await_user_code(task.fn, args, kwargs), limit)
+        assert executing.deadline is not None
+        return await _in_time(await_user_code(task.fn, args, kwargs), limit, executing.deadline)
     except asyncio.CancelledError:
         current = asyncio.current_task()
         if run.is_cancelled() and current is not None:
@@ -39,18 +39,19 @@ async def call_async(run: ActiveTaskRun, task: Task[..., Any], args: Any, kwargs
         raise
     finally:
         executing.ended()
-        if executing.is_left_behind:
-            raise Abort("Its loop was given up while this code held it.")
 
 
-async def _in_time(awaitable: Any, timeout_seconds: float) -> Any:
+async def _in_time(awaitable: Any, timeout_seconds: float, deadline: float) -> Any:
     limit = asyncio.timeout(timeout_seconds)
     try:
         async with limit:
-            return await awaitable
+            value = await awaitable
     except Expired:  # it held the loop, whose own timer could not come
         raise TimedOut(timeout_seconds, abandoned=False) from None
     except TimeoutError:
         if limit.expired():
             raise TimedOut(timeout_seconds, abandoned=False) from None
         raise
+    if time.monotonic() >= deadline:  # it swallowed the cancellation, or held the loop
+        raise TimedOut(timeout_seconds, abandoned=False)
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from core_engine import clock
 from core_engine.concurrency.interrupts import Interrupt
 from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import step
+from core_engine.engine.cancellation import LeftBehind
 from core_engine.engine.run_sets import RunSet
 from core_engine.engine.signals import is_this_thread_signalled
 from core_engine.engine.task_runs import begin_task_run
@@ -36,7 +38,7 @@ class TaskCall:
         self.index = index
         self.run_record: ActiveTaskRun | None = None
         self.worker: str | None = None
-        # Whether the run was ended from outside, with the loop that this call is on (D19).
+        # Whether the run was ended from outside: it is overdue, or the loop that this call is on was given up (D19).
         self.is_left_behind = False
 
     @property
@@ -103,15 +105,21 @@ class TaskCall:
         return self.report(state)
 
     async def arun(self, worker: str) -> float | None:
-        """Executes the run as part of this task of the running loop; otherwise as ``run``."""
+        """Executes the run as part of this task of the running loop; otherwise as ``run``.
+
+        Raises:
+            CancelledError: The run was ended from outside meanwhile; whoever did that goes on with it.
+        """
         self.worker = worker
         try:
             state = await self._begin_unless_left()
         except BaseException as exception:
-            if self.is_left_behind:
-                return None
+            if self.is_left_behind or isinstance(exception, LeftBehind):
+                raise asyncio.CancelledError from None
             state = self._crashed(exception)
-        return None if self.is_left_behind else self.report(state)
+        if self.is_left_behind:
+            raise asyncio.CancelledError
+        return self.report(state)
 
     async def wait_until(self, due: float) -> None:
         """Waits until the run is due again (seconds since the epoch), and not held, or its flow run is being ended."""
@@ -182,7 +190,8 @@ class TaskCall:
 
 
 def leave_behind(call: TaskCall, holder: ActiveTaskRun) -> float | None:
-    """Ends the run of a call that had begun on a loop which is given up because of `holder`. Returns as ``run``."""
+    """Ends the run of a call that had begun on a loop which is given up because of `holder`, or that is overdue: then
+    it is the `holder` itself. Returns as ``run``."""
     from core_engine.engine.held_loops import end_bystander, end_holder
 
     run, run_set = call.run_record, call.run_set

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from core_engine.concurrency.interrupts import Interrupt, raise_in_task
 from core_engine.concurrency.loops import engine_loop
 from core_engine.concurrency.waiting import Latch, drives_loop
+from core_engine.exceptions import Abort
 from core_engine.schemas.states import CANCELLED, CANCELLING, FINAL_TYPES, State
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ LOOK_EVERY = 1_000
 
 class TaskRunCancelled(Interrupt):
     """Raised in the user's code of a task run that is cancelled."""
+
+
+class LeftBehind(Abort):
+    """Raised where an async function has ended whose run the engine has ended meanwhile: nobody waits for it."""
 
 
 class TaskRunStopped(Interrupt):
@@ -191,11 +196,15 @@ def _interrupt_function(run: ActiveFlowRun) -> None:
     engine_loop().call_later(INTERRUPT_AGAIN_SECONDS, lambda: _interrupt_function(run))
 
 
+# Held for a moment, so that an async function either has ended or is left behind.
+_ending = threading.Lock()
+
+
 class ExecutingTask:
     """An async function that is being awaited as part of a loop's task.
 
-    ``_has_ended`` belongs to the loop's thread: an interrupt that comes there after the function has ended is dropped,
-    so that it never meets the engine's own waiting.
+    ``_has_ended`` is set by the loop's thread, under ``_ending``: an interrupt that comes there after the function has
+    ended is dropped, so that it never meets the engine's own waiting.
 
     Parameters:
         deadline: The monotonic time at which it is to be over; None: whenever it is.
@@ -234,9 +243,24 @@ class ExecutingTask:
             return False  # the loop was closed, and the task with it
         return True
 
+    def leave_behind(self) -> bool:
+        """Gives the call up unless the function has ended; returns whether this did it. Any thread but the loop's."""
+        with _ending:
+            if self._has_ended or self.is_left_behind:
+                return False
+            self.is_left_behind = True
+            return True
+
     def ended(self) -> None:
-        """The function has ended. On the loop."""
-        self._has_ended = True
+        """The function has ended. On the loop.
+
+        Raises:
+            LeftBehind: The engine has given the call up before.
+        """
+        with _ending:
+            self._has_ended = True
+        if self.is_left_behind:
+            raise LeftBehind("It was left behind while its code ran.")
 
     def _cancel(self) -> None:
         self._is_asked = False

@@ -2,14 +2,17 @@
 
 It is named in a warning after a second. At its deadline, or when it is cancelled, it is interrupted. If it stays even
 then, the loop is given up: the others that were on it are lost with it.
+
+Whoever has not ended a moment after its deadline is ended from outside: one that cannot go on because another one holds
+the loop, or that goes on after it was cancelled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from core_engine.concurrency.interrupts import Interrupt, raise_in_task
 from core_engine.concurrency.loop_watch import Held, LoopWatch
@@ -35,6 +38,10 @@ LOOK_SECONDS = 0.1
 LONG_SECONDS = 1.0
 # How long interrupts are given to work.
 STUCK_SECONDS = 0.5
+# How long after its deadline the loop is given to end a run.
+LATE_SECONDS = 0.05
+
+K = TypeVar("K")
 
 _logger = logging.getLogger("core_engine.task_runs")
 
@@ -103,13 +110,36 @@ def _overdue(run: ActiveTaskRun, now: float) -> type[Interrupt] | None:
     return None
 
 
+def leave_overdue(runs: Iterable[tuple[K, ActiveTaskRun]], now: float) -> tuple[list[K], float]:
+    """Gives up the calls of runs that should have ended by their deadlines; whoever calls this then ends the runs.
+
+    Parameters:
+        runs: Runs that are on one loop, each with what it is known by.
+        now: The monotonic time, in seconds.
+
+    Returns:
+        What the runs are known by whose calls were given up, and in how many seconds the next look is due.
+    """
+    overdue, wait_seconds = [], LOOK_SECONDS
+    for key, run in runs:
+        executing = _executing(run)
+        if executing is None or executing.deadline is None or executing.is_left_behind:
+            continue
+        left = executing.deadline - now
+        if left <= -LATE_SECONDS and executing.leave_behind():
+            overdue.append(key)
+        elif left > -LATE_SECONDS:
+            wait_seconds = min(wait_seconds, left if left > 0 else left + LATE_SECONDS)
+    return overdue, wait_seconds
+
+
 def _executing(run: ActiveTaskRun) -> ExecutingTask | None:
     found = None if run.run_set is None else run.run_set.executing.get(run.position)
     return found if isinstance(found, ExecutingTask) else None
 
 
 def end_holder(run: ActiveTaskRun, task: Task[..., Any], result_factory: ResultFactory) -> State:
-    """Ends the run that held a loop, whose code is left behind; returns the state that it is in then.
+    """Ends a run that held a loop, or is overdue, whose code is left behind; returns the state that it is in then.
 
     That is Cancelled, or TimedOut, which may lead to a retry.
     """

@@ -96,10 +96,14 @@ class AsyncCalls:
         return outcome
 
     def stop(self) -> None:
-        """Ends the loop; what still runs on it is cancelled. Blocks."""
+        """Ends the loop; what still runs on it is cancelled. Blocks, unless code on it was left behind."""
         with self._lock:
             loop, self._current = self._current, None
-        if loop is not None:
+        if loop is None:
+            return
+        if any(call is not None and call.is_left_behind for call in map(_call_of, list(loop.in_flight.values()))):
+            loop.thread.retire()
+        else:
             loop.thread.stop()
 
     def _post(self, start: Callable[[_TaskLoop], None]) -> None:
@@ -140,30 +144,37 @@ class AsyncCalls:
 
     def _has_ended(self, loop: _TaskLoop, task: asyncio.Task[Any]) -> None:
         entry = loop.in_flight.pop(task, None)
-        if type(entry) is _Awaited:
+        if type(entry) is _Awaited and (entry.call is None or not task.cancelled()):
             entry.outcome.run(task.result)
         if self._blocks and loop is self._current:
             self._fill(loop)
             self._watch(loop)
 
-    def _watch(self, loop: _TaskLoop) -> None:
+    def _watch(self, loop: _TaskLoop, seconds: float | None = None) -> None:
+        """Has the loop looked at after so many seconds, None: at the usual interval, if calls are on it."""
         if not loop.is_watched and loop.in_flight:
             from core_engine.engine.held_loops import LOOK_SECONDS
 
             loop.is_watched = True
-            engine_loop().call_later(LOOK_SECONDS, lambda: self._look(loop))
+            engine_loop().call_later(LOOK_SECONDS if seconds is None else seconds, lambda: self._look(loop))
 
     # On the engine loop's thread --------------------------------------------------------------------------------------
 
     def _look(self, loop: _TaskLoop) -> None:
+        from core_engine.engine.held_loops import leave_overdue
+
         loop.is_watched = False
         if loop is not self._current:
             return
-        holder = loop.guard.look(time.monotonic(), lambda task: _run_of(loop.in_flight.get(task)))
+        now = time.monotonic()
+        holder = loop.guard.look(now, lambda task: _run_of(loop.in_flight.get(task)))
         if holder is not None:
             self._give_up(loop, holder)
-        else:
-            self._watch(loop)
+            return
+        overdue, seconds = leave_overdue(_timed_runs(loop), now)
+        for entry in overdue:
+            self._end_from_outside(entry, None)
+        self._watch(loop, seconds)
 
     def _give_up(self, loop: _TaskLoop, holder: ActiveTaskRun) -> None:
         """Leaves a loop behind that somebody holds: calls that had begun are ended, the others go to a new loop."""
@@ -173,19 +184,26 @@ class AsyncCalls:
             self._current = _TaskLoop()
         loop.thread.retire()
         for entry in list(loop.in_flight.values()):
-            call = _call_of(entry)
-            if call is not None:
-                call.is_left_behind = True
-            service_threads.run(lambda entry=entry: self._leave_behind(entry, holder))  # type: ignore[misc]
+            self._end_from_outside(entry, holder)
         self._post(self._fill)
 
-    def _leave_behind(self, entry: TaskCall | _Awaited, holder: ActiveTaskRun) -> None:
+    def _end_from_outside(self, entry: TaskCall | _Awaited, holder: ActiveTaskRun | None) -> None:
+        """Ends a call whose code goes on, once: because of who holds the loop, None: because it is overdue."""
+        call = _call_of(entry)
+        if call is not None:
+            if call.is_left_behind:
+                return
+            call.is_left_behind = True
+        service_threads.run(lambda: self._leave_behind(entry, holder or _run_of(entry)))
+
+    def _leave_behind(self, entry: TaskCall | _Awaited, holder: ActiveTaskRun | None) -> None:
         from core_engine.engine.calls import leave_behind
         from core_engine.engine.held_loops import lost_with
         from core_engine.exceptions import CoreEngineError
 
         call = _call_of(entry)
         outcome = entry.outcome if type(entry) is _Awaited else None
+        assert holder is not None
         if call is None:
             assert outcome is not None
             outcome.fail(CoreEngineError(lost_with(holder)))
@@ -206,3 +224,13 @@ def _call_of(entry: TaskCall | _Awaited) -> TaskCall | None:
 def _run_of(entry: TaskCall | _Awaited | None) -> ActiveTaskRun | None:
     call = None if entry is None else _call_of(entry)
     return None if call is None else call.run_record
+
+
+def _timed_runs(loop: _TaskLoop) -> list[tuple[TaskCall | _Awaited, ActiveTaskRun]]:
+    """Returns the runs on a loop that have a time limit, each with its entry."""
+    found = []
+    for entry in list(loop.in_flight.values()):
+        call, run = _call_of(entry), _run_of(entry)
+        if call is not None and run is not None and call.run_set.task.timeout_seconds is not None:
+            found.append((entry, run))
+    return found

@@ -14,7 +14,7 @@ from core_engine.concurrency.interrupts import call_interruptibly, current_secti
 from core_engine.context import TaskRunContext
 from core_engine.engine.active import ActiveTaskRun
 from core_engine.engine.caching import cache_key_of, find_cached, with_cache_key
-from core_engine.engine.cancellation import TaskRunCancelled
+from core_engine.engine.cancellation import LeftBehind, TaskRunCancelled
 from core_engine.engine.crashes import report_task_run_crashes
 from core_engine.engine.hooks import run_task_hooks
 from core_engine.engine.inputs import resolve_inputs
@@ -79,6 +79,7 @@ async def begin_task_run(
         The state that the run is in at the end: final, or one that says when it is due again.
 
     Raises:
+        LeftBehind: The run was ended from outside while its code ran: whoever did that goes on with it.
         BaseException: What crashed the run; it is recorded as Crashed.
     """
     client = task_run.flow_run.client
@@ -91,6 +92,8 @@ async def begin_task_run(
             return await orchestrate_task_run(
                 task, task_run, parameters, wait_for, result_factory, log_prints, interruptible, client
             )
+    except LeftBehind:
+        raise
     except Abort as abort:
         return _after_abort(task_run, abort)
     except Pause as pause:
@@ -221,6 +224,7 @@ async def _execute(
 ) -> State:
     """Calls the function once, in its context, and returns the state that comes of it."""
     token = TaskRunContext._variable.set(context)
+    is_left_behind = False
     try:
         if task.task_run_name is not None and run.name is None:
             before = run.run_name
@@ -247,8 +251,12 @@ async def _execute(
     except Exception as error:
         _log_exception(run, without_engine(error))
         state = exception_to_failed_state(error, RAISED, result_factory)
+    except LeftBehind:
+        is_left_behind = True
+        raise
     finally:
-        run.executed_by(None)
+        if not is_left_behind:  # what executes the run by now may be its next attempt
+            run.executed_by(None)
         TaskRunContext._variable.reset(token)
     if run.cache_key is not None and state._type is COMPLETED:
         with_cache_key(state, run.cache_key, run.group.policy.refresh_cache)
@@ -277,7 +285,7 @@ def timed_out_state(run: ActiveTaskRun, error: TimedOut, result_factory: ResultF
     exceeded = TimeoutError(f"Task run exceeded its timeout of {error.timeout_seconds} seconds.")
     message = str(exceeded)
     if error.abandoned:
-        logger.warning("%s Its code cannot be interrupted; it is left behind, and its value will be dropped.", message)
+        logger.warning("%s Its code did not end with it; it is left behind, and its value will be dropped.", message)
     else:
         logger.error(message)
     state = exception_to_failed_state(exceeded, result_factory=result_factory, name="TimedOut")

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from core_engine.concurrency.loops import LoopThread
-from core_engine.engine.held_loops import LoopGuard
+from core_engine.concurrency.loops import LoopThread, engine_loop
+from core_engine.concurrency.threads import service_threads
+from core_engine.engine.cancellation import LeftBehind
+from core_engine.engine.held_loops import LOOK_SECONDS, LoopGuard, leave_overdue
 from core_engine.remote.reporting import Beating, pulse
 from core_engine.remote.reports import TIMES
 
@@ -43,6 +45,7 @@ class _Items:
         ended: Set when nothing of the block runs any more, as far as its report is concerned.
         error: What went wrong beside the items.
         is_left_behind: Whether the loop was given up; what the items still do changes nothing.
+        left: The numbers of items that were ended from outside, since they are overdue.
     """
 
     def __init__(self, runs: ItemRuns, take: Callable[[], int | None], report: BlockReport) -> None:
@@ -50,8 +53,11 @@ class _Items:
         self.ended = threading.Event()
         self.error: BaseException | None = None
         self.is_left_behind = False
+        self.left: set[int] = set()
         self._take = take
         self._report = report
+        self._going: set[int] = set()
+        self._longest = 0.0
 
     # On the loop ------------------------------------------------------------------------------------------------------
 
@@ -64,15 +70,34 @@ class _Items:
 
     async def _run(self, in_flight: dict[asyncio.Task[Any], tuple[_Items, int]]) -> None:
         started = time.monotonic()
-        tasks = []
+        self._all_ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        count = 0
+
+        def has_ended(task: asyncio.Task[float]) -> None:
+            _, number = in_flight.pop(task)
+            error = task.exception()
+            if error is not None and not self._all_ended.done():
+                self._all_ended.set_exception(error)
+            elif error is None:
+                self._longest = max(self._longest, task.result())
+            self.over(number)
+
         while (number := self._take()) is not None:
             task = asyncio.ensure_future(self._run_item(number))
             in_flight[task] = (self, number)
-            task.add_done_callback(in_flight.pop)
-            tasks.append(task)
-        longest = max([0.0, *await asyncio.gather(*tasks)])
+            self._going.add(number)
+            task.add_done_callback(has_ended)
+            count += 1
+        if count:
+            await self._all_ended
         seconds = time.monotonic() - started
-        self._report.add((TIMES, len(tasks), max(seconds, longest * len(tasks) * 0.5), longest))
+        self._report.add((TIMES, count, max(seconds, self._longest * count * 0.5), self._longest))
+
+    def over(self, number: int) -> None:
+        """An item has ended, or was ended from outside."""
+        self._going.discard(number)
+        if not self._going and not self._all_ended.done():
+            self._all_ended.set_result(None)
 
     async def _run_item(self, number: int) -> float:
         """Executes one item; returns the seconds that it took."""
@@ -82,6 +107,8 @@ class _Items:
             return 0.0
         try:
             await coroutine
+        except LeftBehind:
+            return time.monotonic() - started
         except BaseException as error:
             if not self.is_left_behind:
                 self.runs.crashed(number, error)
@@ -93,7 +120,8 @@ class _Items:
 class _Loop(Beating):
     """One loop, and the items on it.
 
-    ``_in_flight`` is changed on the loop; ``_blocks`` by the threads of calls, each its own member.
+    ``_in_flight`` is changed on the loop; ``_blocks`` by the threads of calls, each its own member. ``_looking`` is
+    held by who looks at the loop, and guards ``_is_timed``: whether a look between two beats is to come.
     """
 
     def __init__(self) -> None:
@@ -101,6 +129,8 @@ class _Loop(Beating):
         self._in_flight: dict[asyncio.Task[Any], tuple[_Items, int]] = {}
         self._blocks: set[_Items] = set()
         self._guard = LoopGuard(self.thread)
+        self._looking = threading.Lock()
+        self._is_timed = False
 
     def start(self, items: _Items) -> None:
         self._blocks.add(items)
@@ -109,20 +139,57 @@ class _Loop(Beating):
     def forget(self, items: _Items) -> None:
         self._blocks.discard(items)
 
-    # The pulse's thread -----------------------------------------------------------------------------------------------
+    def end(self) -> None:
+        """Ends the loop, which no block needs any more; code that was left behind on it is not waited for."""
+        if self._in_flight:
+            self.thread.retire()
+        else:
+            self.thread.stop()
+
+    # The pulse's thread, and the engine loop's when a deadline comes between two beats --------------------------------
 
     def beat(self, now: float) -> None:
         """Looks at the loop; one that is held beyond what is allowed is given up for another (D19)."""
-        holder = self._guard.look(now, self._run_of)
-        if holder is None or not _shared.give_up(self):
-            return
+        with self._looking:
+            holder = self._guard.look(now, self._run_of)
+            if holder is None:
+                self._end_overdue(now)
+                return
+        if _shared.give_up(self):
+            self._give_up(holder)
+
+    def _end_overdue(self, now: float) -> None:
+        entries = list(self._in_flight.values())
+        timed = [(entry, run) for entry in entries if (run := entry[0].runs.run_of(entry[1])) is not None]
+        overdue, seconds = leave_overdue(timed, now)
+        for items, number in overdue:
+            items.left.add(number)
+            service_threads.run(lambda items=items, number=number: self._end_item(items, number))  # type: ignore[misc]
+        if seconds < LOOK_SECONDS and not self._is_timed:
+            self._is_timed = True
+            engine_loop().call_later(seconds, self._look_between)
+
+    def _look_between(self) -> None:
+        with self._looking:
+            self._is_timed = False
+        self.beat(time.monotonic())
+
+    def _end_item(self, items: _Items, number: int) -> None:
+        items.runs.expire(number)
+        try:
+            self.thread.loop.call_soon_threadsafe(items.over, number)
+        except RuntimeError:
+            pass  # the loop was closed a moment ago, and the block has ended
+
+    def _give_up(self, holder: ActiveTaskRun) -> None:
         pulse.remove(self)
         blocks = [items for items in self._blocks.copy() if not items.ended.is_set()]
         for items in blocks:
             items.is_left_behind = True
         self.thread.retire()
         for items, number in list(self._in_flight.values()):
-            items.runs.leave_behind(number, holder)
+            if number not in items.left:
+                items.runs.leave_behind(number, holder)
         for items in blocks:
             items.ended.set()
 
@@ -161,7 +228,7 @@ class _SharedLoop:
                 return
             self._loop = None
         pulse.remove(loop)
-        loop.thread.stop()
+        loop.end()
 
     def give_up(self, loop: _Loop) -> bool:
         """Has the next block use another loop; returns whether this one was in use."""

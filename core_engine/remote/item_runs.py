@@ -103,6 +103,13 @@ class ItemRuns:
         else:
             self._report.add((LOST, position, lost_with(holder)))
 
+    def expire(self, number: int) -> None:
+        """Ends an item that is overdue. It stays among the active ones: its code goes on, and may hold the loop."""
+        run = self.run_of(number)
+        assert run is not None
+        end_holder(run, self._definition.task, self._factory)
+        self._report.add((CALL_ENDED, run.position))
+
     def _activate(self, item: Item) -> ActiveTaskRun:
         group = self._groups[item.group]
         group.positions[item.run_index] = item.position

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -76,7 +77,11 @@ def states_of(runner: str, make: Any) -> list[State]:
 
 def history(state: State) -> list[str]:
     assert state.state_details.task_run_id is not None
-    return [one.name for one in step(get_client().read_states(state.state_details.task_run_id))]
+    return names_of(state.state_details.task_run_id)
+
+
+def names_of(task_run_id: UUID) -> list[str]:
+    return [one.name for one in step(get_client().read_states(task_run_id))]
 
 
 @task
@@ -217,6 +222,92 @@ def test_runs_that_wait_for_their_turn_go_to_the_next_loop(hold: Hold) -> None:
 
     assert states[0].name == "TimedOut"
     assert [state.result() for state in states[1:]] == [7, 8, 9]
+
+
+@pytest.mark.behaviour("D19", "TASK-TIME-1")
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_deadline_does_not_wait_for_a_loop_that_another_task_holds(hold: Hold, retries: int) -> None:
+    """Held in C code, by a task without a time limit: nothing interrupts it, and the loop is not given up."""
+    begun = threading.Event()
+
+    @task
+    async def keeps() -> str:
+        await asyncio.to_thread(begun.wait, PATIENCE)
+        hold.keep()
+        return "kept"
+
+    @task(timeout_seconds=0.5, retries=retries)
+    async def waits() -> str:
+        if begun.is_set():
+            return "second try"
+        begun.set()
+        await asyncio.sleep(PATIENCE)
+        return "late"
+
+    @flow
+    def outer() -> Any:
+        keeper, waiter = keeps.submit(), waits.submit()
+        assert hold.held.wait(PATIENCE)
+        while len(names_of(waiter.task_run_id)) < 3:
+            time.sleep(0.01)
+        first = names_of(waiter.task_run_id)
+        hold.let_go()
+        return first, keeper, waiter
+
+    first, keeper, waiter = outer(return_state=True).result(raise_on_failure=False)
+
+    assert first == ["Pending", "Running", "AwaitingRetry" if retries else "TimedOut"]
+    assert keeper.result() == "kept"
+    assert history(waiter) == [*first, *(["Retrying", "Completed"] if retries else [])]
+    assert seconds_run(waiter) < 0.6
+
+
+def seconds_run(state: State) -> float:
+    """Returns how long a task run was in its first Running state."""
+    assert state.state_details.task_run_id is not None
+    _, running, after = step(get_client().read_states(state.state_details.task_run_id))[:3]
+    return (after.timestamp - running.timestamp).total_seconds()
+
+
+@pytest.mark.behaviour("D19", "TASK-TIME-1", "I9")
+@pytest.mark.parametrize("runner", ["sequential", "concurrent"])
+def test_code_that_goes_on_after_its_deadline_is_left_behind(runner: str) -> None:
+    let_go = threading.Event()
+
+    @task(timeout_seconds=0.2)
+    async def swallows() -> str:
+        while not let_go.is_set():
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                pass
+        return "late"
+
+    started = time.monotonic()
+    state, other = states_of(runner, lambda: [swallows.submit(return_state=True), naps.submit(3)])
+
+    assert time.monotonic() - started < 5
+    assert state.name == "TimedOut"
+    assert seconds_run(state) < 0.3
+    assert other.result() == 3
+    let_go.set()
+    wait_until_loops_ended()
+    assert history(state) == ["Pending", "Running", "TimedOut"]
+
+
+@pytest.mark.behaviour("TASK-TIME-1", "I9")
+def test_a_value_that_comes_after_the_deadline_is_dropped() -> None:
+    @task(timeout_seconds=0.2)
+    async def swallows() -> str:
+        try:
+            await asyncio.sleep(PATIENCE)
+        except asyncio.CancelledError:
+            pass
+        return "late"
+
+    (state,) = states_of("concurrent", lambda: [swallows.submit()])
+
+    assert state.name == "TimedOut"
 
 
 def test_a_loop_that_is_busy_with_many_tasks_is_let_be(caplog: pytest.LogCaptureFixture) -> None:

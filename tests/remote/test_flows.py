@@ -527,6 +527,51 @@ def test_an_async_task_that_holds_its_workers_loop_is_interrupted_at_its_deadlin
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.behaviour("D19", "TASK-TIME-1")
+def test_a_deadline_does_not_wait_for_a_workers_loop_that_another_task_holds(
+    fragile_cluster: LoopbackCluster, tmp_path: Path
+) -> None:
+    @task(timeout_seconds=1, map_options=MapOptions(batch_size=2))
+    async def keeps_or_waits(name: str) -> None:
+        (tmp_path / name).touch()
+        if name == "keeps":
+            while not (tmp_path / "waits").exists():
+                await asyncio.sleep(0.01)
+            os.read(os.pipe()[0], 1)  # nothing can interrupt it
+        await asyncio.sleep(20)
+
+    runner = LoopbackRunner.of(fragile_cluster, 0)
+    states = run_states(runner, lambda: keeps_or_waits.map(["keeps", "waits"]))
+
+    assert [names(state) for state in states] == [["Pending", "Running", "TimedOut"]] * 2
+    for state in states:
+        _, running, ended = step(get_client().read_states(state.state_details.task_run_id))
+        assert (ended.timestamp - running.timestamp).total_seconds() < 1.15
+
+
+@pytest.mark.behaviour("TASK-TIME-1", "I9")
+def test_async_code_on_a_worker_that_goes_on_after_its_deadline_is_left_behind(
+    fragile_cluster: LoopbackCluster, tmp_path: Path
+) -> None:
+    @task(timeout_seconds=0.2)
+    async def swallows() -> str:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and not (tmp_path / "go").exists():
+            try:
+                await asyncio.sleep(0.01)
+            except asyncio.CancelledError:
+                pass
+        return "late"
+
+    started = time.monotonic()
+    (state,) = run_states(LoopbackRunner.of(fragile_cluster, 0), lambda: swallows.submit())
+    seconds = time.monotonic() - started
+    (tmp_path / "go").touch()
+
+    assert state.name == "TimedOut"
+    assert seconds < 10
+
+
 @pytest.mark.behaviour("D19")
 @pytest.mark.parametrize("retries", [0, 1])
 def test_a_workers_loop_that_is_not_let_go_is_given_up(
@@ -534,22 +579,29 @@ def test_a_workers_loop_that_is_not_let_go_is_given_up(
 ) -> None:
     """Those that were on it are lost, as with a worker: Crashed, or executed again within the runner's budget."""
 
-    @task(timeout_seconds=2, map_options=MapOptions(batch_size=2))
+    @task(map_options=MapOptions(batch_size=2))
     async def keeps_or_waits(name: str) -> str:
         with (tmp_path / name).open("a") as starts:
             starts.write("x")
         if name == "keeps":
             while not (tmp_path / "waits").exists():
                 await asyncio.sleep(0.01)
+            (tmp_path / "held").touch()
             os.read(os.pipe()[0], 1)  # nothing can interrupt it
         if len((tmp_path / "waits").read_text()) == 1:
             await asyncio.sleep(20)
         return name
 
-    runner = LoopbackRunner.of(fragile_cluster, retries)
-    keeps, waits = run_states(runner, lambda: keeps_or_waits.map(["keeps", "waits"]))
+    def make() -> Any:
+        futures = keeps_or_waits.map(["keeps", "waits"])
+        while not (tmp_path / "held").exists():
+            time.sleep(0.01)
+        futures[0].cancel()
+        return futures
 
-    assert keeps.name == "TimedOut"
+    keeps, waits = run_states(LoopbackRunner.of(fragile_cluster, retries), make)
+
+    assert keeps.name == "Cancelled"
     if retries:
         assert waits.result() == "waits"
         assert names(waits) == ["Pending", "Running", "Rerunning", "Completed"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from core_engine.engine.run_sets import RunSet
 
 INTERRUPT_AGAIN_SECONDS = 0.1
-LONGEST_CANCELLATION_SECONDS = 0.9
+LONGEST_CANCELLATION_SECONDS = 0.6
 # After so many runs that are recorded as ended it is asked whether there is still time for that.
 LOOK_EVERY = 1_000
 

@@ -7,6 +7,7 @@ again and again while Python code keeps it; the run goes on at once, and what th
 from __future__ import annotations
 
 import contextvars
+import weakref
 from collections.abc import Callable
 from types import GeneratorType
 from typing import Any
@@ -17,6 +18,9 @@ from core_engine.concurrency.threads import service_threads
 from core_engine.concurrency.waiting import Outcome
 
 INTERRUPT_AGAIN_SECONDS = 0.1
+
+# Calls of this process that went on when their time was over.
+_abandoned: weakref.WeakSet[TimedCall] = weakref.WeakSet()
 
 
 class Expired(Interrupt):
@@ -81,4 +85,11 @@ def call_in_time(call: TimedCall, timeout_seconds: float) -> Any:
     call.expire()
     # Python code that can be interrupted is gone within a moment: then nothing is left running behind the run's back.
     ended = call.outcome.wait(INTERRUPT_AGAIN_SECONDS / 2)
+    if not ended:
+        _abandoned.add(call)
     raise TimedOut(timeout_seconds, abandoned=not ended)
+
+
+def is_code_left_behind() -> bool:
+    """Returns whether a call of this process goes on whose time is over."""
+    return any(not call.outcome.is_set() for call in list(_abandoned))

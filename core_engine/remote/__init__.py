@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from core_engine.remote.roads import Block, Road, WorkerLost, WorkerRoad
     from core_engine.remote.runner import RemoteTaskRunner
     from core_engine.remote.session import RemoteSession
-    from core_engine.remote.worker import current_road, execute_block, execute_in_turns, receive_command
+    from core_engine.remote.worker import current_road, execute_block, execute_in_turns, is_stuck, receive_command
 
 __all__ = [
     "Block",
@@ -58,6 +58,7 @@ __all__ = [
     "current_road",
     "execute_block",
     "execute_in_turns",
+    "is_stuck",
     "receive_command",
     "run_call",
     "this_process",
@@ -79,6 +80,7 @@ _PLACES = {
     "current_road": "worker",
     "execute_block": "worker",
     "execute_in_turns": "worker",
+    "is_stuck": "worker",
     "receive_command": "worker",
     "run_call": "calls",
     "this_process": "payloads",

@@ -8,26 +8,19 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from core_engine.concurrency.threads import service_threads
-from core_engine.concurrency.waiting import step
-from core_engine.engine.cancellation import TaskRunCancelled
-from core_engine.engine.crashes import crashed_task_state
-from core_engine.engine.hooks import run_task_hooks, task_hooks
 from core_engine.engine.run_logs import logger_of_flow_run
 from core_engine.exceptions import CoreEngineError
 from core_engine.remote import reports
 from core_engine.remote.blocks import BlockSizer
 from core_engine.remote.commands import GRANTED, REFUSED, RemoteExecution
-from core_engine.remote.endings import crash, crash_all
+from core_engine.remote.endings import crash, crash_all, end_reported
 from core_engine.remote.questions import answer
 from core_engine.remote.receiving import take_cache, take_log, take_name, take_transition
 from core_engine.remote.reports import Message, Record, Transition
 from core_engine.remote.roads import Road, WorkerLost
-from core_engine.schemas.states import FINAL_TYPES, PENDING, RUNNING, State
+from core_engine.schemas.states import PENDING, RUNNING
 
 if TYPE_CHECKING:
-    from core_engine.engine.active import ActiveTaskRun
-    from core_engine.engine.calls import TaskCall
     from core_engine.engine.run_sets import RunSet
     from core_engine.remote.commands import Commands
     from core_engine.remote.kept_values import KeptValues
@@ -96,6 +89,7 @@ class Arrivals:
             reports.LOST: lambda shipment, record: self._losses.lose_run(shipment, *record[1:]),
             reports.UNANSWERED: self._unanswered,
             reports.STORAGE: self._storages.answer,
+            reports.LEFT_BEHIND: lambda shipment, record: self._road.kill(shipment.name),
             reports.BLOCK_STARTED: lambda shipment, record: None,
             reports.CLAIM: lambda shipment, record: None,
         }
@@ -190,7 +184,7 @@ class Arrivals:
             if change.data is not None and change.data[0] == "kept":
                 self._values.keep(*change.data[1:])  # nobody holds it, so that the cluster lets it go
             if change.type == RUNNING.value:
-                self._commands.interrupt(shipment, position, TaskRunCancelled)
+                self._commands.end_unwanted(shipment, position)
                 self._revoke_ended(run_set)
         elif run.state._type is RUNNING:
             run_set.executing[position] = RemoteExecution(self._commands, shipment, position)
@@ -215,10 +209,8 @@ class Arrivals:
         state = run.state
         if state._type is RUNNING or state._type is PENDING:
             crash(run_set, call, CoreEngineError("The reports of the run's end were lost on their way."))
-        elif state._type in FINAL_TYPES and task_hooks(run, run_set.task, state):
-            _run_hooks(run_set, run, call, state)
         else:
-            call.report(state)
+            end_reported(run_set, call, run)
 
     def _cache(self, shipment: Shipment, record: Record) -> None:
         _, position, key, expires = record
@@ -291,17 +283,3 @@ def _tell_gap(shipment: Shipment, what: str) -> None:
         shipment.worker,
         shipment.run_set.task.name,
     )
-
-
-def _run_hooks(run_set: RunSet, run: ActiveTaskRun, call: TaskCall, state: State) -> None:
-    context = run_set.context.copy()
-
-    def run_them() -> None:
-        try:
-            context.run(step, run_task_hooks(run, run_set.task, state))
-        except BaseException as error:  # the run has ended; what ends the process ends the flow, as without a cluster
-            _logger.exception("The hooks of %s could not be run.", run.run_name)
-            crashed_task_state(run_set, call.index, run, error)
-        call.report(state)
-
-    service_threads.run(run_them)

@@ -201,13 +201,14 @@ class _Loop(Beating):
 class _SharedLoop:
     """The loop of this process for async tasks, there while a block needs it.
 
-    ``_lock`` guards the loop and the count of blocks that use it.
+    ``_lock`` guards the loop, the count of blocks that use it, and the loops that were given up.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._users = 0
         self._loop: _Loop | None = None
+        self._given_up: list[_Loop] = []
 
     def enter(self) -> _Loop:
         """Returns the loop, for one more block."""
@@ -236,7 +237,18 @@ class _SharedLoop:
             if loop is not self._loop:
                 return False
             self._loop = None
+            self._given_up = [*self._held(), loop]
             return True
+
+    def is_held(self) -> bool:
+        """Returns whether a loop that was given up is still held."""
+        with self._lock:
+            self._given_up = self._held()
+            return bool(self._given_up)
+
+    def _held(self) -> list[_Loop]:
+        return [loop for loop in self._given_up if loop.thread.thread.is_alive()]
 
 
 _shared = _SharedLoop()
+is_loop_held = _shared.is_held

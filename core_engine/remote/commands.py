@@ -6,7 +6,8 @@ import pickle
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from core_engine.engine.cancellation import TaskRunCancelled, TaskRunStopped
+from core_engine.concurrency.loops import engine_loop
+from core_engine.engine.cancellation import INTERRUPT_AGAIN_SECONDS, TaskRunCancelled, TaskRunStopped
 
 if TYPE_CHECKING:
     from core_engine.concurrency.interrupts import Interrupt
@@ -19,6 +20,9 @@ GRANTED, REFUSED = "granted", "refused"
 SHARED, APART = "shared", "apart"
 # The flow run is over: what runs of the session is stopped, and what the cluster may still start of it does nothing.
 SESSION_OVER = "session over"
+# A run that is to be cancelled and goes on for so long loses its worker process, where that is possible (D20).
+KILL_SECONDS = 1.0
+INTERRUPTS = int(KILL_SECONDS / INTERRUPT_AGAIN_SECONDS)
 INTERRUPTIONS: dict[str, type[Interrupt]] = {kind.__name__: kind for kind in (TaskRunCancelled, TaskRunStopped)}
 
 
@@ -89,6 +93,33 @@ class Commands:
         """``interrupt``, from any thread."""
         self._post(lambda: self.interrupt(shipment, position, exception))
 
+    def end_unwanted(self, shipment: Shipment, position: int, interrupts: int = INTERRUPTS) -> None:
+        """Ends the code of a run that has an outcome: interrupts it for a while, then has its worker killed. The
+        session's thread."""
+        if position not in shipment.calls:
+            return
+        if interrupts:
+            self.interrupt(shipment, position, TaskRunCancelled)
+            self._post_later(INTERRUPT_AGAIN_SECONDS, lambda: self.end_unwanted(shipment, position, interrupts - 1))
+        else:
+            self._kill_unless_ended(shipment, position)
+
+    def kill_soon(self, shipment: Shipment, position: int) -> None:
+        """Has the worker of a run killed that is being interrupted, if that does not help. Any thread."""
+        self._post_later(KILL_SECONDS, lambda: self._kill_unless_ended(shipment, position))
+
+    def _kill_unless_ended(self, shipment: Shipment, position: int) -> None:
+        run_set = shipment.run_set
+        if position not in shipment.calls:
+            return
+        if any(run_set.states[other] is None and other in run_set.executing for other in shipment.calls):
+            self.kill_soon(shipment, position)  # others beside it are to go on
+        else:
+            self._road.kill(shipment.name)
+
+    def _post_later(self, delay_seconds: float, call: Callable[[], None]) -> None:
+        engine_loop().call_later(delay_seconds, lambda: self._post(call))
+
     def _send_to(self, shipment: Shipment, exception: type[Interrupt], position: int | None) -> None:
         if shipment.attempt is not None:
             self._send(shipment.worker, shipment.number, shipment.attempt, exception.__name__, position)
@@ -100,7 +131,7 @@ class Commands:
 class RemoteExecution:
     """Where a run executes on a worker, for whoever wants to interrupt it."""
 
-    __slots__ = ("_commands", "_position", "_shipment")
+    __slots__ = ("_commands", "_is_cancelled", "_position", "_shipment")
 
     # No thread of this process runs it.
     ident: int | None = None
@@ -109,8 +140,12 @@ class RemoteExecution:
         self._commands = commands
         self._shipment = shipment
         self._position = position
+        self._is_cancelled = False
 
     def interrupt(self, call: Any, exception: type[Interrupt]) -> bool:
         """Has the run interrupted on its worker; returns whether it has not ended, as far as is known here."""
         self._commands.interrupt_soon(self._shipment, self._position, exception)
+        if exception is TaskRunCancelled and not self._is_cancelled:
+            self._is_cancelled = True
+            self._commands.kill_soon(self._shipment, self._position)
         return self._position in self._shipment.calls

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from core_engine.exceptions import CoreEngineError
-from core_engine.remote.endings import crash, crash_all
+from core_engine.remote.endings import crash, crash_all, end_if_reported
 from core_engine.remote.roads import WorkerLost
 
 if TYPE_CHECKING:
@@ -55,18 +55,20 @@ class Losses:
         self._on_the_way.pop(shipment.number, None)
         run_set = shipment.run_set
         calls = [call for call in shipment.calls.values() if run_set.states[call.index] is None]
+        started = _started(shipment, calls)
         shipment.calls.clear()
         if not isinstance(error, WorkerLost):
             crash_all(run_set, calls, error)
             return
         self._shared.forget(shipment.queue)
         self._values.lose(error.lost_values)
-        started = _started(shipment, calls)
         worker = shipment.worker or error.worker
         what = f"Worker {worker} was lost." if worker else "The run was lost."
         again = []
         for call in calls:
             run_set.executing.pop(call.index, None)
+            if end_if_reported(run_set, call):
+                continue
             if self._may_go_again(shipment.queue, call.index, call.index in started):
                 again.append(call.index)
             else:
@@ -97,10 +99,10 @@ class Losses:
 
 
 def _started(shipment: Shipment, calls: list[TaskCall]) -> set[int]:
-    """Returns the positions of those of `calls` that were running: of a block that began and reported none, the first,
-    whose report may have been lost with the worker."""
+    """Returns the positions of the runs of a block that were running: of one that began and reported none, the first of
+    `calls`, those without an outcome: its report may have been lost with the worker."""
     run_set = shipment.run_set
-    started = {call.index for call in calls if call.index in run_set.executing}
+    started = {position for position in shipment.calls if position in run_set.executing}
     if shipment.attempt is not None and not started and calls and not run_set.task.isasync:
         started = {calls[0].index}
     return started

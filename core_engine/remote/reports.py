@@ -27,6 +27,7 @@ UNREADABLE = "u"  # position, exception as bytes, whether a stored value was not
 STORAGE = "v"  # token of the flow's process, the worker's, why the storage is not shared ("": it may be)
 LINES = "k"  # how many lines were logged in all: the last record but for those that come late
 LOST = "x"  # position, why: its loop was given up (D19)
+LEFT_BEHIND = "z"  # nothing else: code goes on in the worker's process that cannot be interrupted (D20)
 TIMES = "t"  # items, seconds, longest
 
 

@@ -85,6 +85,12 @@ class Road(Protocol):
     def revoke(self, name: str) -> None:
         """Takes a block back that nobody needs any more, if it has not started."""
 
+    def kill(self, name: str) -> None:
+        """Ends a block whose code cannot be interrupted with its worker process, if that executes nothing else (D20).
+
+        A cluster that runs several calls in one process lets it go on.
+        """
+
     def command(self, worker: str, command: bytes) -> None:
         """Has ``receive_command`` called in a worker's process. What cannot be delivered is dropped."""
 

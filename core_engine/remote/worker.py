@@ -14,10 +14,13 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core_engine.engine.cancellation import TaskRunStopped
+from core_engine.engine.timeouts import is_code_left_behind
+from core_engine.remote.async_items import is_loop_held
 from core_engine.remote.commands import SESSION_OVER, Command
 from core_engine.remote.execution import BlockExecution
 from core_engine.remote.payloads import Payload
 from core_engine.remote.reporting import BlockReport, pulse
+from core_engine.remote.reports import LEFT_BEHIND
 
 if TYPE_CHECKING:
     from core_engine.remote.roads import WorkerRoad
@@ -72,7 +75,14 @@ def execute_in_turns(
         _road.reset(token)
         pulse.remove(execution)
         _executions.pop((block.session, block.block, attempt), None)
+    if is_stuck():
+        report.add((LEFT_BEHIND,))
     return report.close() or None
+
+
+def is_stuck() -> bool:
+    """Returns whether code of a run that has ended goes on in this process, since it cannot be interrupted."""
+    return is_code_left_behind() or is_loop_held()
 
 
 def receive_command(content: bytes) -> None:
@@ -98,4 +108,4 @@ def current_road() -> WorkerRoad | None:
     return _road.get()
 
 
-__all__ = ["current_road", "execute_block", "execute_in_turns", "receive_command"]
+__all__ = ["current_road", "execute_block", "execute_in_turns", "is_stuck", "receive_command"]

@@ -95,6 +95,9 @@ class DaskRoad:
     def revoke(self, name: str) -> None:
         self._loop.submit(self._revoke, name)
 
+    def kill(self, name: str) -> None:
+        """A worker process may execute other calls, and is left as it is."""
+
     def command(self, worker: str, command: bytes) -> None:
         self._loop.submit(self._command, worker, command)
 

@@ -139,6 +139,12 @@ class RayRoad:
         if call is not None and self._gone is None:
             ray.cancel(call.ending)
 
+    def kill(self, name: str) -> None:
+        call = self._calls.get(name)
+        if call is not None and self._gone is None:
+            self._logger.info("A worker process is replaced: code of a task run that has ended goes on in it.")
+            ray.cancel(call.ending, force=True)
+
     def command(self, worker: str, command: bytes) -> None:
         self._mailbox.command.remote(worker, command)
 

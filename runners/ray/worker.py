@@ -11,9 +11,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from core_engine.remote import Values, execute_block, execute_in_turns, receive_command
+from core_engine.remote import Values, execute_block, execute_in_turns, is_stuck, receive_command
 
 LARGEST_MESSAGE = 64 * 1024
+# How long a process in which code goes on waits for its end, which the flow's process brings about.
+KILL_SECONDS = 10.0
 # So many messages that are not known to have arrived are looked through for those that are.
 MOST_SENT = 50
 
@@ -129,7 +131,15 @@ class RayWorkerRoad:
             return values
 
     def close(self, content: bytes | None) -> Report:
-        """Returns what goes back with the call, of which `content` is the last message."""
+        """Returns what goes back with the call, of which `content` is the last message.
+
+        Where code goes on that cannot be interrupted, the flow's process is told instead, and ends this one (D20).
+        """
+        if content is not None and is_stuck():
+            with self._lock:
+                self._push(content)
+            threading.Event().wait(KILL_SECONDS)
+            content = None
         with self._lock:
             messages = [*self._unacknowledged(), *self._held, *([] if content is None else [content])]
             self._sent, self._held = [], []

@@ -17,7 +17,7 @@ from core_engine import flow, get_client, get_run_logger, task
 from core_engine.concurrency.waiting import step
 from core_engine.remote import Block, WorkerLost, reports
 from core_engine.remote.reporting import Beating, pulse
-from core_engine.remote.reports import Message
+from core_engine.remote.reports import Message, Transition
 from core_engine.runtime import flow_run
 from tests.support.loopback import LARGEST_MESSAGE, LoopbackCluster, LoopbackRunner
 
@@ -183,36 +183,75 @@ def test_a_run_of_which_a_state_was_lost_on_its_way_crashes(cluster: LoopbackClu
     assert "lost on their way" in state.message
 
 
+class DyingCluster(LoopbackCluster):
+    """A worker dies when it has told of the end of an execution of a run, before it has told of the call's."""
+
+    execution = 1
+    error: BaseException = WorkerLost("", "It died.")
+    is_lost = False
+
+    def listen(self, receive: Callable[[bytes], None]) -> None:
+        def between(content: bytes) -> None:
+            message = Message.decode(content)
+            ends = [
+                record[0] == reports.STATE
+                and Transition(*record).execution == self.execution
+                and record[2] in ("COMPLETED", "FAILED")
+                for record in message.records
+            ]
+            if any(ends) and not self.is_lost:
+                self.is_lost = True
+                records = message.records[: ends.index(True) + 1]
+                content = message._replace(records=records, is_last=False).encode()
+            receive(content)
+
+        super().listen(between)
+
+    def send(self, block: Block, done: Callable[..., None]) -> None:
+        was_lost = self.is_lost
+
+        def over(content: bytes | None, error: BaseException | None) -> None:
+            is_lost = self.is_lost and not was_lost
+            done(content, self.error if is_lost else error)
+
+        super().send(block, over)
+
+
+@pytest.mark.behaviour("D22", "D3")
+@pytest.mark.parametrize("error", [WorkerLost("", "It died."), OSError("It broke.")], ids=["lost", "broken"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_hooks_of_a_run_whose_end_was_reported_run_once_whatever_becomes_of_its_call(
+    error: BaseException, fails: bool
+) -> None:
+    called: list[str] = []
+
+    def hook(task: Any, task_run: Any, state: Any) -> None:
+        called.append(state.name)
+
+    @task(on_completion=[hook], on_failure=[hook])
+    def ends() -> str:
+        if fails:
+            raise ValueError("no")
+        return "done"
+
+    cluster = DyingCluster(1)
+    cluster.error = error
+
+    @flow(task_runner=LoopbackRunner.of(cluster, retries=1))
+    def outer() -> Any:
+        return [ends.submit()]
+
+    (state,) = outer(return_state=True).result(raise_on_failure=False)
+    cluster.close()
+
+    assert cluster.is_lost
+    assert [state.name] == called == ["Failed" if fails else "Completed"]
+
+
 @pytest.mark.behaviour("D1", "D22")
 def test_an_execution_whose_end_was_reported_is_over_whatever_becomes_of_its_worker(tmp_path: Path) -> None:
     starts = tmp_path / "starts"
     starts.touch()
-
-    class DyingCluster(LoopbackCluster):
-        """Its worker dies when it has told of the second execution's end, before it has told of the call's."""
-
-        is_lost = False
-
-        def listen(self, receive: Callable[[bytes], None]) -> None:
-            def between(content: bytes) -> None:
-                message = Message.decode(content)
-                ends = [record[0] == reports.STATE and record[2] == "COMPLETED" for record in message.records]
-                if any(ends) and not self.is_lost:
-                    self.is_lost = True
-                    records = message.records[: ends.index(True) + 1]
-                    content = message._replace(records=records, is_last=False).encode()
-                receive(content)
-
-            super().listen(between)
-
-        def send(self, block: Block, done: Callable[..., None]) -> None:
-            was_lost = self.is_lost
-
-            def over(content: bytes | None, error: BaseException | None) -> None:
-                is_lost = self.is_lost and not was_lost
-                done(content, WorkerLost("", "It died.") if is_lost else error)
-
-            super().send(block, over)
 
     @task
     def second_time() -> str:
@@ -223,6 +262,7 @@ def test_an_execution_whose_end_was_reported_is_over_whatever_becomes_of_its_wor
         return "done"
 
     cluster = DyingCluster(1)
+    cluster.execution = 2
 
     @flow(task_runner=LoopbackRunner.of(cluster, retries=1), retries=1)
     def outer() -> str:

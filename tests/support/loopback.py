@@ -199,6 +199,11 @@ class LoopbackCluster:
         with self.lock:
             self.queue = [entry for entry in self.queue if entry[0][1] != name]
 
+    def kill(self, name: str) -> None:
+        for process in self.workers:
+            if name in process.calls:
+                process.process.kill()
+
     def command(self, worker: str, command: bytes) -> None:
         if self.loses_commands:
             return

@@ -1,0 +1,132 @@
+"""Task and flow runs on Ray that are cancelled, or whose time is over, whatever their code does (D20)."""
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from core_engine import State, flow, get_client, task
+from core_engine.concurrency.waiting import step
+from core_engine.task_runners import BaseTaskRunner
+from core_engine.tasks import MapOptions
+from tests.runners.ray.support import wait_for
+from tests.support.busy import SOON_SECONDS, WAYS, busy, times_of
+
+
+@task
+def small(x: int = 0) -> int:
+    return os.getpid()
+
+
+@pytest.mark.behaviour("D20", "RAY-7")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_cancelled_task_run_is_cancelled_within_a_second(
+    task_runner: BaseTaskRunner, tmp_path: Path, way: str
+) -> None:
+    @flow(task_runner=task_runner)
+    def outer() -> Any:
+        future = busy(way).submit(tmp_path / "begun")
+        wait_for((tmp_path / "begun").exists)
+        asked = time.time()
+        future.cancel()
+        return asked, [future, *small.map(range(4))]
+
+    asked, states = outer(return_state=True).result(raise_on_failure=False)
+
+    assert [state.name for state in states] == ["Cancelled"] + ["Completed"] * 4
+    assert times_of(states[0].state_details.task_run_id)["Cancelled"] - asked < SOON_SECONDS
+
+
+@pytest.mark.behaviour("D20", "RUN-10", "TASK-TIME-1")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_task_run_over_its_limit_is_timed_out_within_a_second(
+    task_runner: BaseTaskRunner, tmp_path: Path, way: str
+) -> None:
+    @flow(task_runner=task_runner)
+    def outer() -> Any:
+        future = busy(way, timeout_seconds=0.5).submit(tmp_path / "begun")
+        future.wait()
+        return [future, *small.map(range(4))]
+
+    states = outer(return_state=True).result(raise_on_failure=False)
+
+    assert [state.name for state in states] == ["TimedOut"] + ["Completed"] * 4
+    times = times_of(states[0].state_details.task_run_id)
+    assert 0.5 <= times["TimedOut"] - times["Running"] < 0.5 + SOON_SECONDS
+
+
+@pytest.mark.behaviour("D20", "D25")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_cancelled_flow_run_is_cancelled_with_its_task_runs_within_a_second(
+    task_runner: BaseTaskRunner, tmp_path: Path, way: str
+) -> None:
+    ids: list[Any] = []
+    asked: list[float] = []
+
+    @flow(task_runner=task_runner)
+    def outer() -> Any:
+        from core_engine.context import FlowRunContext
+
+        context = FlowRunContext.get()
+        assert context is not None
+        ids.append(context.flow_run.id)
+        futures = [busy(way).submit(tmp_path / "begun"), small.submit()]
+        return [future.result() for future in futures]
+
+    def cancel() -> None:
+        wait_for((tmp_path / "begun").exists)
+        asked.append(time.time())
+        step(get_client().cancel_flow_run(ids[0]))
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    state: State = outer(return_state=True)
+    thread.join()
+
+    assert state.is_cancelled()
+    first = min(step(get_client().read_task_runs(ids[0])), key=lambda run: run.created)
+    assert times_of(first.id)["Cancelled"] - asked[0] < SOON_SECONDS
+    assert times_of(ids[0])["Cancelled"] - asked[0] < SOON_SECONDS
+
+
+def is_gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.behaviour("D20")
+@pytest.mark.parametrize("limit", [None, 0.5], ids=["cancelled", "timed-out"])
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_worker_whose_code_cannot_be_interrupted_is_replaced_while_the_flow_goes_on(
+    task_runner: BaseTaskRunner, tmp_path: Path, limit: float | None, size: int
+) -> None:
+    @task(map_options=MapOptions(batch_size=size), timeout_seconds=limit)
+    def stuck(x: int) -> int:
+        with (tmp_path / "starts").open("a") as starts:
+            starts.write(f"{x} {os.getpid()}\n")
+        if x == 0:
+            time.sleep(300)
+        return x
+
+    @flow(task_runner=task_runner)
+    def outer() -> list[Any]:
+        futures = stuck.map(range(size))
+        wait_for((tmp_path / "starts").exists)
+        (_, pid), *_ = starts()
+        if limit is None:
+            futures[0].cancel()
+        wait_for(lambda: is_gone(pid))
+        return [*futures, small.submit()]
+
+    def starts() -> list[tuple[int, int]]:
+        lines = [line.split() for line in (tmp_path / "starts").read_text().splitlines()]
+        return [(int(x), int(pid)) for x, pid in lines]
+
+    states = outer(return_state=True).result(raise_on_failure=False)
+
+    name = "Cancelled" if limit is None else "TimedOut"
+    assert [state.name for state in states] == [name, *["Completed"] * size]
+    assert sorted(x for x, _ in starts()) == list(range(size))

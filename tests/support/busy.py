@@ -1,0 +1,54 @@
+"""Tasks that go on for long, in each of the ways in which code can; and how soon a run was ended."""
+
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from core_engine import get_client, task
+from core_engine.concurrency.waiting import step
+
+WAYS = ("awaits", "sleeps", "computes", "blocks")
+LONG_SECONDS = 40.0
+# What is promised of a cancellation and of a time limit.
+SOON_SECONDS = 1.0
+
+
+def keep_busy(way: str, begun: Path) -> None:
+    """Go on for long: in Python, or in C code that nothing interrupts."""
+    begun.touch()
+    deadline = time.monotonic() + LONG_SECONDS
+    while time.monotonic() < deadline:
+        if way == "sleeps":
+            time.sleep(0.01)
+        elif way == "blocks":
+            subprocess.run([sys.executable, "-c", "import time; time.sleep(3)"], check=True)
+            return
+
+
+async def keep_waiting(begun: Path) -> None:
+    import anyio
+
+    await anyio.Path(begun).touch()
+    await anyio.sleep(LONG_SECONDS)
+
+
+def busy(way: str, **options: Any) -> Any:
+    """Return a task that goes on for long, to be given the path of a file that it touches first."""
+    if way == "awaits":
+        return task(keep_waiting, **options)
+
+    @task(**options)
+    def goes_on(begun: Path) -> None:
+        keep_busy(way, begun)
+
+    return goes_on
+
+
+def times_of(run_id: Any) -> dict[str, float]:
+    """Return when a run was recorded to be in each of its states, by name, in seconds since the epoch."""
+    states = step(get_client().read_states(run_id))
+    times: dict[str, datetime] = {state.name: state.timestamp for state in states}
+    return {name: moment.timestamp() for name, moment in times.items()}

@@ -89,6 +89,7 @@ class Arrivals:
             reports.LOST: lambda shipment, record: self._losses.lose_run(shipment, *record[1:]),
             reports.UNANSWERED: self._unanswered,
             reports.STORAGE: self._storages.answer,
+            reports.PIECE: self._piece,
             reports.LEFT_BEHIND: lambda shipment, record: self._road.kill(shipment.name),
             reports.BLOCK_STARTED: lambda shipment, record: None,
             reports.CLAIM: lambda shipment, record: None,
@@ -260,6 +261,18 @@ class Arrivals:
             return
         queue.sizer = BlockSizer(1)
         self._send_again(shipment, [position])
+
+    def _piece(self, shipment: Shipment, record: Record) -> None:
+        """Puts records together that came in pieces; without one of them, whose loss is told of, all are lost."""
+        _, number, count, content = record
+        pieces = shipment.pieces
+        if number == 0:
+            pieces.clear()
+        if number == len(pieces):
+            pieces.append(content)
+        if number == count - 1 == len(pieces) - 1:
+            self._take_records(shipment, pickle.loads(b"".join(pieces)))
+            pieces.clear()
 
     def _unanswered(self, shipment: Shipment, record: Record) -> None:
         """A worker heard nothing from here, and executed nothing: an answer that was lost on its way."""

@@ -7,19 +7,19 @@ left.
 from __future__ import annotations
 
 import logging
+import pickle
 import threading
 import time
 from collections.abc import Sequence
 
-from core_engine.remote.reports import BLOCK_STARTED, LINES, LOG, Message, Record
+from core_engine.remote.reports import BLOCK_STARTED, LINES, LOG, PIECE, Message, Record
 from core_engine.remote.roads import WorkerRoad
 
 # A block that is done sooner sends one message only.
 FIRST_MESSAGE_SECONDS = 0.005
 PULSE_SECONDS = 0.1
-# A record as large as this is sent by itself, above the road's limit; larger ones go back with the call.
-LARGEST_RECORD = 100_000
-
+# What a message takes beside its records.
+ENVELOPE_BYTES = 1_000
 
 _logger = logging.getLogger("core_engine.remote")
 
@@ -45,7 +45,6 @@ class BlockReport:
         self._records: list[Record] = [(BLOCK_STARTED, time.time())]
         self._number = 0
         self._lines = 0
-        self._holds_back = False
         self._is_closed = False
         self._is_silent = False
 
@@ -72,7 +71,7 @@ class BlockReport:
             self._is_silent = True
 
     def _send_what_is_ready(self) -> None:
-        if not self._records or self._holds_back:
+        if not self._records:
             return
         records, self._records = self._records, []
         if self._is_closed:
@@ -80,14 +79,20 @@ class BlockReport:
             return
         for part in self._parts(records):
             message = self._message(part, is_last=False)
-            if len(message) > LARGEST_RECORD:
-                # Its order is kept: everything from here on goes back with the call.
-                self._holds_back = True
+            if len(message) > self._road.largest_message:
                 self._number -= 1
-            if self._holds_back:
-                self._records.extend(part)
+                self._send_in_pieces(part)
             else:
                 self._road.send(message)
+
+    def _send_in_pieces(self, records: list[Record]) -> None:
+        """Sends what is too large for a message of the road, so that nothing behind it has to wait for the call."""
+        content = pickle.dumps(records, protocol=5)
+        size = self._road.largest_message - ENVELOPE_BYTES
+        count = -(-len(content) // size)
+        for number in range(count):
+            piece = content[number * size : (number + 1) * size]
+            self._road.send(self._message([(PIECE, number, count, piece)], is_last=False))
 
     def close(self) -> bytes:
         """Reports the end of the call; returns what is to go back with it, empty if all has been sent."""
@@ -99,8 +104,7 @@ class BlockReport:
             if self._lines:
                 records.append((LINES, self._lines))
             message = self._message(records, is_last=True)
-            if self._holds_back or self._road.returns_last or len(message) > self._road.largest_message:
-                self._holds_back = False
+            if self._road.returns_last or len(message) > self._road.largest_message:
                 return message
             self._road.send(message)
             return b""

@@ -28,6 +28,7 @@ STORAGE = "v"  # token of the flow's process, the worker's, why the storage is n
 LINES = "k"  # how many lines were logged in all: the last record but for those that come late
 LOST = "x"  # position, why: its loop was given up (D19)
 LEFT_BEHIND = "z"  # nothing else: code goes on in the worker's process that cannot be interrupted (D20)
+PIECE = "p"  # number, of how many, bytes: records that are too large for a message, pickled and cut
 TIMES = "t"  # items, seconds, longest
 
 

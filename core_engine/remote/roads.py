@@ -111,7 +111,7 @@ class Road(Protocol):
 class WorkerRoad(Protocol):
     """The worker's end, used by the threads of one call."""
 
-    # The most bytes of a message; what is larger goes back with the call's return value.
+    # The most bytes of a message; what is larger is sent in pieces, or goes back with the call when that ends.
     largest_message: int
     # Whether the last message goes back with the call in any case, because that costs the cluster less.
     returns_last: bool

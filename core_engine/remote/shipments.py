@@ -23,13 +23,26 @@ class Shipment:
         calls: Its runs without a reported end, by position, in order.
         lines: How many logged lines of it have arrived.
         order: Puts its messages in order.
+        pieces: What has arrived of records that come in several messages.
         reads_stored: Whether the stored values among its inputs were read before it was sent.
         attempt: The call of the block that counts; None while none has reported.
         worker: Who executes it, "" before that is known.
     """
 
     __slots__ = (
-        *("attempt", "calls", "is_single", "lines", "name", "number", "order", "queue", "reads_stored", "run_set"),
+        *(
+            "attempt",
+            "calls",
+            "is_single",
+            "lines",
+            "name",
+            "number",
+            "order",
+            "pieces",
+            "queue",
+            "reads_stored",
+            "run_set",
+        ),
         "worker",
     )
 
@@ -42,6 +55,7 @@ class Shipment:
         self.calls = {call.index: call for call in calls}
         self.order = MessageOrder()
         self.lines = 0
+        self.pieces: list[bytes] = []
         self.reads_stored = queue.reads_stored
         self.attempt: str | None = None
         self.worker = ""

@@ -19,6 +19,7 @@ from core_engine.remote import Block, WorkerLost, reports
 from core_engine.remote.reporting import Beating, pulse
 from core_engine.remote.reports import Message, Transition
 from core_engine.runtime import flow_run
+from core_engine.tasks import MapOptions
 from tests.support.loopback import LARGEST_MESSAGE, LoopbackCluster, LoopbackRunner
 
 PATIENCE = 20.0
@@ -99,6 +100,64 @@ def test_messages_are_small_however_much_is_said(cluster: LoopbackCluster, tmp_p
     assert max(map(len, seen)) <= LARGEST_MESSAGE
     for x in range(4):
         assert [line for line in said if line.startswith(f"{x}-")] == [f"{x}-{line}" for line in range(200)]
+
+
+@pytest.mark.behaviour("D23", "D12", "D20")
+def test_nothing_waits_behind_what_is_too_large_for_a_message(cluster: LoopbackCluster, tmp_path: Path) -> None:
+    @task(map_options=MapOptions(batch_size=3))
+    def talks(x: int) -> int:
+        get_run_logger().info("%d-%s", x, "x" * 500_000 if x == 0 else "small")
+        if x == 1:
+            # Until what was said before has arrived, in the same block: so this run is known to run, too.
+            wait_for((tmp_path / "go").exists)
+        return x
+
+    @flow(task_runner=LoopbackRunner.of(cluster))
+    def outer() -> Any:
+        futures = talks.map(range(3))
+        assert futures[0].result() == 0
+        wait_for(lambda: futures[1].get_state().is_running())
+        wait_for(lambda: "1-small" in lines())
+        (tmp_path / "go").touch()
+        return futures
+
+    with messages(cluster) as seen:
+        states = outer(return_state=True).result()
+
+    said = lines(states[0].state_details.flow_run_id)
+    assert [len(line) for line in said if line.startswith("0-")] == [500_002]
+    assert max(map(len, seen)) <= LARGEST_MESSAGE
+    assert not [line for line in said if "lost on their way" in line]
+
+
+@pytest.mark.behaviour("D23", "LOG-1")
+def test_records_of_which_a_piece_was_lost_are_told_of(cluster: LoopbackCluster, tmp_path: Path) -> None:
+    lost: list[Message] = []
+
+    def is_lost(message: Message) -> bool:
+        (kind, *_), *_ = message.records
+        if not lost and kind == reports.PIECE and message.records[0][1] == 2:
+            lost.append(message)
+            (tmp_path / "lost").touch()
+        return message in lost
+
+    @task
+    def talks() -> str:
+        get_run_logger().info("x" * 100_000)
+        wait_for((tmp_path / "lost").exists)
+        return "done"
+
+    @flow(task_runner=LoopbackRunner.of(cluster))
+    def outer() -> Any:
+        return talks.submit()
+
+    with messages(cluster, is_lost):
+        state = outer(return_state=True).result()
+
+    assert state.result() == "done"
+    told = [line for line in lines(state.state_details.flow_run_id) if "lost on their way" in line]
+    assert any(line.startswith("1 messages") for line in told)
+    assert any(line.startswith("1 of 2 log lines") for line in told)
 
 
 @pytest.mark.behaviour("D23", "LOG-1")

@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from core_engine.remote import Block, WorkerLost, receive_command, run_call, unpacked
+from core_engine.remote import Block, WorkerLost, run_call, unpacked
 from runners.dask.link import Link
-from runners.dask.worker_road import execute
+from runners.dask.worker_road import execute, receive_commands
 from runners.dask.workers import Workers
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class DaskRoad:
         self._futures: dict[str, Any] = {}
         self._blocks: dict[str, Block] = {}
         self._kept: dict[str, Any] = {}
+        # By worker, what waits until the last commands have arrived there: each once.
+        self._commands: dict[str, dict[bytes, None]] = {}
         # What blocks that are still to be sent will need: futures, held by the session.
         self._shared: weakref.WeakSet[Any] = weakref.WeakSet()
         self._session: RemoteSession | None = None
@@ -99,7 +101,7 @@ class DaskRoad:
         """A worker process may execute other calls, and is left as it is."""
 
     def command(self, worker: str, command: bytes) -> None:
-        self._loop.submit(self._command, worker, command)
+        self._post(lambda: self._command(worker, command))
 
     def reference(self, key: str) -> Any:
         return key
@@ -312,8 +314,23 @@ class DaskRoad:
         if future is not None:
             await self.client.cancel([future])
 
-    async def _command(self, worker: str, command: bytes) -> None:
-        await self.client.run(receive_command, command, workers=[worker], on_error="ignore")
+    def _command(self, worker: str, command: bytes) -> None:
+        if worker in self._commands:
+            self._commands[worker][command] = None
+        else:
+            self._commands[worker] = {command: None}
+            self._loop.keep(asyncio.ensure_future(self._send_commands(worker)))
+
+    async def _send_commands(self, worker: str) -> None:
+        """Sends a worker its commands, those together that come while others are on their way."""
+        try:
+            while (commands := self._commands[worker]) and not self._link.is_over:
+                self._commands[worker] = {}
+                await self.client.run(receive_commands, list(commands), workers=[worker], on_error="ignore")
+        except OSError as error:  # what it is to say is in vain, as is what it said
+            self._logger.debug("Worker %s could not be reached: %s", worker, error)
+        finally:
+            del self._commands[worker]
 
     async def _fetch(self, key: str) -> Any:
         if self._link.is_over:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from core_engine.remote import Values, execute_block
+from core_engine.remote import Values, execute_block, receive_command
 
 # The scheduler keeps the last thousand messages of a topic: they must be small (D23).
 LARGEST_MESSAGE = 16 * 1024
@@ -111,6 +111,12 @@ def execute(payload: bytes, common: Sequence[bytes], values: Sequence[Any], topi
         return execute_block(payload, common, Values(values), road)
     finally:
         road.close()
+
+
+def receive_commands(commands: Sequence[bytes]) -> None:
+    """What Dask calls on a worker for commands, which are about blocks that it executes."""
+    for command in commands:
+        receive_command(command)
 
 
 async def _keep(worker: Any, values: dict[str, Any], client: str) -> None:

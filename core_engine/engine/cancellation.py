@@ -14,7 +14,7 @@ from core_engine.exceptions import Abort
 from core_engine.schemas.states import CANCELLED, CANCELLING, FINAL_TYPES, State
 
 if TYPE_CHECKING:
-    from core_engine.engine.active import ActiveFlowRun
+    from core_engine.engine.active import ActiveFlowRun, Executing
     from core_engine.engine.run_sets import RunSet
 
 INTERRUPT_AGAIN_SECONDS = 0.1
@@ -150,7 +150,7 @@ def interrupt_runs(flow_run: ActiveFlowRun, spared_thread: int | None = None) ->
 
     Parameters:
         flow_run: The flow run.
-        spared_thread: The thread in which nothing is interrupted, because it is about to be in another way.
+        spared_thread: The thread in which nothing is interrupted, because it is about to be in another way. None: none.
     """
     now = time.monotonic()
     if now < flow_run.interrupted + INTERRUPT_AGAIN_SECONDS:
@@ -158,14 +158,19 @@ def interrupt_runs(flow_run: ActiveFlowRun, spared_thread: int | None = None) ->
     flow_run.interrupted = now
     for run_set in flow_run.open_sets():
         for index, executing in list(run_set.executing.items()):
-            if executing.ident != spared_thread:
+            if not _is_spared(executing, spared_thread):
                 executing.interrupt(run_set.active.get(index), TaskRunStopped)
     for child in list(flow_run.children):
         assert flow_run.stopping is not None
         child.stop(flow_run.stopping)
         interrupt_runs(child, spared_thread)
-        if child.executing is not None and child.executing.ident != spared_thread:
+        if child.executing is not None and not _is_spared(child.executing, spared_thread):
             child.executing.interrupt(child, FlowRunStopped)
+
+
+def _is_spared(executing: Executing, spared_thread: int | None) -> bool:
+    """Returns whether code runs in the thread that is spared, if one is. That of a worker runs in none of ours."""
+    return spared_thread is not None and executing.ident == spared_thread
 
 
 def cancel_flow_run(run: ActiveFlowRun) -> None:

@@ -160,6 +160,7 @@ async def see_to_the_end(episode: Episode) -> None:
         _stop_runs(episode)
         if now > began + episode.grace_seconds and not episode.is_urgent:
             episode.is_urgent = episode.is_owed = True
+            service_threads.run(lambda: _tell_impatience(episode))
         if episode.is_urgent:
             if urgent_since is None:
                 urgent_since = now
@@ -173,6 +174,13 @@ async def see_to_the_end(episode: Episode) -> None:
         if is_to_be_woken:
             wake_main_thread()
         await asyncio.sleep(WAKE_AGAIN_SECONDS if is_to_be_woken else LOOK_AGAIN_SECONDS)
+
+
+def _tell_impatience(episode: Episode) -> None:
+    _logger.warning(
+        "What the signal is to end goes on after %g seconds (CORE_ENGINE_GRACE_SECONDS): it is waited for no more.",
+        episode.grace_seconds,
+    )
 
 
 def _stop_runs(episode: Episode) -> None:

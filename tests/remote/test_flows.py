@@ -491,6 +491,30 @@ def test_a_cancelled_run_is_interrupted_on_its_worker(task_runner: BaseTaskRunne
     assert (tmp_path / "ended").exists()
 
 
+@pytest.mark.behaviour("D25", "CRASH-2")
+def test_what_runs_on_workers_is_interrupted_when_the_flows_own_code_ends_the_flow(
+    fragile_cluster: LoopbackCluster,
+) -> None:
+    @task
+    def spins() -> None:
+        deadline = time.monotonic() + 40
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    @flow(task_runner=LoopbackRunner.of(fragile_cluster, 0))
+    def parent() -> None:
+        future = spins.submit()
+        while not step(get_client().read_task_run(future.task_run_id)).state.is_running():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        parent()
+
+    assert time.monotonic() - started < get_current_settings().grace_seconds
+
+
 def test_a_retry_of_the_flow_runs_only_what_failed(task_runner: BaseTaskRunner, tmp_path: Path) -> None:
     @task
     def once(x: int) -> int:

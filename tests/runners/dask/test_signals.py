@@ -100,8 +100,9 @@ def expect_that_all_was_recorded(reason: str) -> None:
 def test_ctrl_c_ends_the_flow_in_order_and_its_cluster_with_it(tmp_path: Path) -> None:
     with typed(tmp_path, OWN) as terminal:
         terminal.sendcontrol("c")
-        terminal.expect_exact("KeyboardInterrupt")
         terminal.expect(pexpect.EOF)
+        # What runs is ended well within the grace time, at whose end the exception would be raised once more.
+        assert terminal.before.count("KeyboardInterrupt") == 1
         # The workers have not seen it, or they would speak of it too.
         assert "distributed/" not in terminal.before.replace("distributed/worker_state_machine.py", "")
         assert "spawn_main" not in terminal.before

@@ -185,12 +185,23 @@ class Arrivals:
             if change.data is not None and change.data[0] == "kept":
                 self._values.keep(*change.data[1:])  # nobody holds it, so that the cluster lets it go
             if change.type == RUNNING.value:
-                self._commands.end_unwanted(shipment, position)
-                self._revoke_ended(run_set)
+                self._end_unwanted(shipment, position)
         elif run.state._type is RUNNING:
             run_set.executing[position] = RemoteExecution(self._commands, shipment, position)
         else:
             run_set.executing.pop(position, None)
+
+    def _end_unwanted(self, shipment: Shipment, position: int) -> None:
+        """Code began of a run that has an outcome: it ends, and with it its block if nothing of that is wanted."""
+        run_set = shipment.run_set
+        if shipment.is_unwanted:
+            return
+        if any(run_set.states[other] is None for other in shipment.calls):
+            self._commands.end_unwanted(shipment, position)
+        else:
+            shipment.is_unwanted = True
+            self._commands.end_unwanted(shipment, None)
+            self._revoke_ended(run_set)
 
     def _revoke_ended(self, run_set: RunSet) -> None:
         """Takes blocks back that have not started, and whose runs have all ended meanwhile: they were cancelled."""

@@ -93,24 +93,24 @@ class Commands:
         """``interrupt``, from any thread."""
         self._post(lambda: self.interrupt(shipment, position, exception))
 
-    def end_unwanted(self, shipment: Shipment, position: int, interrupts: int = INTERRUPTS) -> None:
-        """Ends the code of a run that has an outcome: interrupts it for a while, then has its worker killed. The
-        session's thread."""
-        if position not in shipment.calls:
+    def end_unwanted(self, shipment: Shipment, position: int | None, interrupts: int = INTERRUPTS) -> None:
+        """Ends the code of a run that has an outcome, or of a whole block (None): interrupts it for a while, then has
+        its worker killed. The session's thread."""
+        if not _goes_on(shipment, position):
             return
         if interrupts:
-            self.interrupt(shipment, position, TaskRunCancelled)
+            self._send_to(shipment, TaskRunCancelled, position)
             self._post_later(INTERRUPT_AGAIN_SECONDS, lambda: self.end_unwanted(shipment, position, interrupts - 1))
         else:
             self._kill_unless_ended(shipment, position)
 
-    def kill_soon(self, shipment: Shipment, position: int) -> None:
+    def kill_soon(self, shipment: Shipment, position: int | None) -> None:
         """Has the worker of a run killed that is being interrupted, if that does not help. Any thread."""
         self._post_later(KILL_SECONDS, lambda: self._kill_unless_ended(shipment, position))
 
-    def _kill_unless_ended(self, shipment: Shipment, position: int) -> None:
+    def _kill_unless_ended(self, shipment: Shipment, position: int | None) -> None:
         run_set = shipment.run_set
-        if position not in shipment.calls:
+        if not _goes_on(shipment, position):
             return
         if any(run_set.states[other] is None and other in run_set.executing for other in shipment.calls):
             self.kill_soon(shipment, position)  # others beside it are to go on
@@ -126,6 +126,11 @@ class Commands:
 
     def _send(self, worker: str, block: int, attempt: str, what: str, position: int | None = None) -> None:
         self._road.command(worker, Command(self._session, block, attempt, what, position).encode())
+
+
+def _goes_on(shipment: Shipment, position: int | None) -> bool:
+    """Returns whether the call of a run, or any of a block (None), has not ended, as far as is known here."""
+    return bool(shipment.calls) if position is None else position in shipment.calls
 
 
 class RemoteExecution:

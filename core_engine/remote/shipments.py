@@ -20,6 +20,7 @@ class Shipment:
         queue: Where its runs came from.
         run_set: Whose runs they are.
         is_single: Whether it was sent with one run.
+        is_unwanted: Whether all its runs are known to have an outcome, so that what is left of it is ended.
         calls: Its runs without a reported end, by position, in order.
         lines: How many logged lines of it have arrived.
         order: Puts its messages in order.
@@ -34,6 +35,7 @@ class Shipment:
             "attempt",
             "calls",
             "is_single",
+            "is_unwanted",
             "lines",
             "name",
             "number",
@@ -52,6 +54,7 @@ class Shipment:
         self.queue = queue
         self.run_set = queue.run_set
         self.is_single = len(calls) == 1
+        self.is_unwanted = False
         self.calls = {call.index: call for call in calls}
         self.order = MessageOrder()
         self.lines = 0

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from core_engine import flow, task
+from core_engine.remote.commands import Commands
+from core_engine.task_runners import BaseTaskRunner
 from core_engine.tasks import MapOptions
 from tests.support.loopback import LoopbackCluster, LoopbackRunner
 
@@ -121,3 +123,39 @@ def test_runs_beside_one_that_does_not_end_go_on(cluster: LoopbackCluster, tmp_p
     states = outer(return_state=True).result(raise_on_failure=False)
 
     assert [state.name for state in states] == ["Cancelled", "Completed"]
+
+
+@pytest.mark.behaviour("D23")
+def test_a_block_whose_runs_were_all_cancelled_is_ended_as_one(
+    task_runner: BaseTaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[int | None] = []
+    send = Commands._send
+
+    def count(self: Commands, worker: str, block: int, attempt: str, what: str, position: int | None = None) -> None:
+        if what == "TaskRunCancelled":
+            sent.append(position)
+        send(self, worker, block, attempt, what, position)
+
+    monkeypatch.setattr(Commands, "_send", count)
+
+    @task(map_options=MapOptions(batch_size=300))
+    def item(x: int) -> int:
+        if x == 0:
+            (tmp_path / "begun").touch()
+            wait_for((tmp_path / "go").exists)
+        return x
+
+    @flow(task_runner=task_runner)
+    def outer() -> list[Any]:
+        futures = item.map(range(300))
+        wait_for((tmp_path / "begun").exists)
+        for future in futures[1:]:
+            future.cancel()
+        (tmp_path / "go").touch()
+        return futures
+
+    states = outer(return_state=True).result(raise_on_failure=False)
+
+    assert [state.name for state in states] == ["Completed"] + 299 * ["Cancelled"]
+    assert len(sent) <= 20

@@ -17,8 +17,6 @@ from core_engine.tasks import MapOptions
 from tests.support.loopback import LoopbackCluster, LoopbackRunner
 
 PATIENCE = 20.0
-# Long enough for a start to be reported.
-REPORTED_SECONDS = 0.05
 
 
 @pytest.fixture
@@ -47,7 +45,7 @@ def test_what_a_killed_worker_had_not_begun_is_executed_elsewhere(cluster: Loopb
     def stuck(x: int) -> int:
         (tmp_path / f"{x}-{os.getpid()}").touch()
         if x == 0:
-            time.sleep(REPORTED_SECONDS)
+            wait_for((tmp_path / "reported").exists)
             (tmp_path / "begun").touch()
             hold_everything()
         return x
@@ -55,6 +53,8 @@ def test_what_a_killed_worker_had_not_begun_is_executed_elsewhere(cluster: Loopb
     @flow(task_runner=LoopbackRunner.of(cluster))
     def outer() -> list[Any]:
         futures = stuck.map(range(3))
+        wait_for(lambda: futures[0].get_state().is_running())
+        (tmp_path / "reported").touch()
         wait_for((tmp_path / "begun").exists)
         futures[0].cancel()
         return futures

@@ -314,9 +314,12 @@ class ActiveFlowRun:
             hold.released.set()
 
     def count_interrupted(self) -> None:
-        """Counts a task run that crashed because the flow run is being ended."""
-        with self._lock:
-            self.interrupted_runs += 1
+        """Counts a task run that crashed because the flow run is being ended, with the topmost that is."""
+        topmost = self
+        while topmost.parent is not None and topmost.parent.stopping is not None:
+            topmost = topmost.parent
+        with topmost._lock:
+            topmost.interrupted_runs += 1
 
     def not_completed(self) -> Iterator[State]:
         for summary in self.summaries:

@@ -127,6 +127,8 @@ def end_at_once(run: ActiveFlowRun, reason: BaseException, below: bool = False) 
     for run_set in run.open_sets():
         for index in run_set.unsettled():
             if index in run_set.active:
+                if index in run_set.executing:
+                    run.count_interrupted()
                 run_set.end(index, ended_by(reason, "while this task run ran; its code is left behind"))
             else:
                 run_set.settle(index, ended_by(reason))

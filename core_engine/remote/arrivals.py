@@ -18,7 +18,7 @@ from core_engine.remote.questions import answer
 from core_engine.remote.receiving import take_cache, take_log, take_name, take_transition
 from core_engine.remote.reports import Message, Record, Transition
 from core_engine.remote.roads import Road, WorkerLost
-from core_engine.schemas.states import PENDING, RUNNING
+from core_engine.schemas.states import CRASHED, PENDING, RUNNING
 
 if TYPE_CHECKING:
     from core_engine.engine.run_sets import RunSet
@@ -190,6 +190,8 @@ class Arrivals:
             run_set.executing[position] = RemoteExecution(self._commands, shipment, position)
         else:
             run_set.executing.pop(position, None)
+            if run.state._type is CRASHED and run_set.flow_run.stopping is not None:
+                run_set.flow_run.count_interrupted()
 
     def _end_unwanted(self, shipment: Shipment, position: int) -> None:
         """Code began of a run that has an outcome: it ends, and with it its block if nothing of that is wanted."""

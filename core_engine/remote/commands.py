@@ -99,7 +99,8 @@ class Commands:
         if not _goes_on(shipment, position):
             return
         if interrupts:
-            self._send_to(shipment, TaskRunCancelled, position)
+            is_stopping = shipment.run_set.flow_run.stopping is not None
+            self._send_to(shipment, TaskRunStopped if is_stopping else TaskRunCancelled, position)
             self._post_later(INTERRUPT_AGAIN_SECONDS, lambda: self.end_unwanted(shipment, position, interrupts - 1))
         else:
             self._kill_unless_ended(shipment, position)

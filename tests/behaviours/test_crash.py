@@ -323,7 +323,7 @@ def test_a_task_that_is_called_is_interrupted_with_its_flow():
 
 
 @pytest.mark.behaviour("CRASH-2", "D25")
-def test_interrupted_task_runs_are_told_of_in_one_line(log: LogRecords):
+def test_interrupted_task_runs_are_told_of_in_one_line_those_of_subflows_too(log: LogRecords):
     begun = threading.Semaphore(0)
 
     @task
@@ -332,13 +332,19 @@ def test_interrupted_task_runs_are_told_of_in_one_line(log: LogRecords):
         block()
 
     @flow(task_runner=ConcurrentTaskRunner(max_workers=8))
-    def parent():
-        for _ in range(5):
+    def child():
+        for _ in range(2):
             runs_on.submit()
         for _ in range(5):
             assert begun.acquire(timeout=PATIENCE)
         os.kill(os.getpid(), signal.SIGINT)
         block()
+
+    @flow(task_runner=ConcurrentTaskRunner(max_workers=8))
+    def parent():
+        for _ in range(3):
+            runs_on.submit()
+        child()
 
     with pytest.raises(KeyboardInterrupt):
         parent()
@@ -347,6 +353,6 @@ def test_interrupted_task_runs_are_told_of_in_one_line(log: LogRecords):
     assert [line for line in errors if "task runs that ran were interrupted" in line] == [
         "5 task runs that ran were interrupted and crashed with the flow run"
     ]
-    assert len([line for line in errors if line.startswith("Crash detected!")]) == 1
-    (run,) = read_flow_runs()
-    assert [one.state_type for one in read_task_runs(run.id)] == ["CRASHED"] * 5
+    assert len([line for line in errors if line.startswith("Crash detected!")]) == 2
+    ended = [one.state_type for run in read_flow_runs() for one in read_task_runs(run.id) if not one.is_subflow]
+    assert ended == ["CRASHED"] * 5

@@ -493,7 +493,7 @@ def test_a_cancelled_run_is_interrupted_on_its_worker(task_runner: BaseTaskRunne
 
 @pytest.mark.behaviour("D25", "CRASH-2")
 def test_what_runs_on_workers_is_interrupted_when_the_flows_own_code_ends_the_flow(
-    fragile_cluster: LoopbackCluster,
+    fragile_cluster: LoopbackCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     @task
     def spins() -> None:
@@ -513,6 +513,7 @@ def test_what_runs_on_workers_is_interrupted_when_the_flows_own_code_ends_the_fl
         parent()
 
     assert time.monotonic() - started < get_current_settings().grace_seconds
+    assert "1 task run that ran was interrupted and crashed with the flow run" in caplog.messages
 
 
 def test_a_retry_of_the_flow_runs_only_what_failed(task_runner: BaseTaskRunner, tmp_path: Path) -> None:

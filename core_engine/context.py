@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from core_engine.exceptions import MissingContextError
+from core_engine.option_checks import check_tags
 from core_engine.settings import (
     SettingsContext,
     get_settings_context,
@@ -281,7 +282,7 @@ class TagsContext(ContextModel):
 def tags(*new_tags: str) -> Generator[set[str]]:
     """Adds tags to every flow run and task run created inside; yields the full set."""
     current = TagsContext.get().current_tags
-    everything = set(current) | set(new_tags)
+    everything = set(current) | check_tags(new_tags)
     with TagsContext(current_tags=everything):
         yield everything
 

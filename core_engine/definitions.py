@@ -1,21 +1,15 @@
-"""What the definitions of flows and tasks have in common: options that are checked, names that are counted."""
+"""What the definitions of flows and tasks have in common: options that are not given, names that are counted."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from math import isfinite
 from types import FunctionType
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from core_engine.exceptions import InvalidNameError
-
 T = TypeVar("T")
-
-FORBIDDEN_IN_NAMES = "/%&><"
 
 
 class Unset:
@@ -41,85 +35,6 @@ NOT_SET: Any = Unset()
 def given(value: T, otherwise: T) -> T:
     """Returns `value`, or `otherwise` if the option was not given."""
     return otherwise if value is NOT_SET else value
-
-
-def check_callable(fn: object, kind: str) -> None:
-    """Raises TypeError unless `fn` can be called."""
-    if isinstance(fn, classmethod):
-        raise TypeError(f"A {kind} is made of a function, not of a class method. Write @classmethod above @{kind}.")
-    if not callable(fn):
-        raise TypeError(f"A {kind} is made of a function; {fn!r} ({type(fn).__name__}) cannot be called.")
-
-
-def check_name(name: object, kind: str) -> None:
-    """Checks an explicit name.
-
-    Raises:
-        TypeError: It is not text.
-        InvalidNameError: It holds a character that is not allowed.
-    """
-    if not isinstance(name, str):
-        hint = " Write @flow(...) with keywords, or call the function that makes the name." if callable(name) else ""
-        raise TypeError(f"The parameter 'name' of a {kind} must be a string, not {type(name).__name__}.{hint}")
-    found = [character for character in FORBIDDEN_IN_NAMES if character in name]
-    if found:
-        raise InvalidNameError(
-            f"The name {name!r} holds the character {found[0]!r}, which is not allowed in a {kind}'s name."
-        )
-
-
-def check_run_name(run_name: object, option: str) -> None:
-    """Raises TypeError unless `run_name` is a template, a function or None."""
-    if run_name is not None and not isinstance(run_name, str) and not callable(run_name):
-        raise TypeError(f"{option} must be a string or a function that makes one, not {type(run_name).__name__}.")
-
-
-def check_hooks(hooks: object, option: str) -> list[Callable[..., Any]] | None:
-    """Returns the hooks as a list; None stays None.
-
-    Raises:
-        TypeError: Not an iterable of callables.
-        ValueError: An empty iterable.
-    """
-    if hooks is None:
-        return None
-    if not isinstance(hooks, Iterable) or isinstance(hooks, (str, bytes)):
-        raise TypeError(
-            f"{option} takes a list of functions, not {type(hooks).__name__}. Write {option}=[hook1, hook2]."
-        )
-    listed = list(hooks)
-    if not listed:
-        raise ValueError(f"{option} is empty. Give at least one function, or leave the option out.")
-    for hook in listed:
-        if not callable(hook):
-            raise TypeError(f"{option} takes a list of functions; it holds a {type(hook).__name__} ({hook!r}).")
-    return listed
-
-
-def check_timeout(timeout_seconds: float | None) -> float | None:
-    """Returns the limit as a float; None and 0 mean none."""
-    return float(timeout_seconds) if timeout_seconds else None
-
-
-def check_resources(resources: object) -> dict[str, float] | None:
-    """Returns a copy of what a task takes of its worker; None and nothing mean nothing in particular.
-
-    Raises:
-        TypeError: Not a mapping from names to numbers.
-        ValueError: An amount that is not above 0, or not finite.
-    """
-    if resources is None:
-        return None
-    if not isinstance(resources, Mapping):
-        raise TypeError(f"resources must be a mapping such as {{'GPU': 1}}, not {type(resources).__name__}.")
-    for name, amount in resources.items():
-        if not isinstance(name, str) or not name:
-            raise TypeError(f"A resource is named by a string, not {name!r}.")
-        if isinstance(amount, bool) or not isinstance(amount, int | float):
-            raise TypeError(f"The amount of the resource {name!r} must be a number, not {amount!r}.")
-        if not (amount > 0 and isfinite(amount)):
-            raise ValueError(f"The amount of the resource {name!r} must be above 0, not {amount}.")
-    return dict(resources) or None
 
 
 def is_method(fn: object) -> bool:

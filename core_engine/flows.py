@@ -10,19 +10,22 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, ca
 from uuid import UUID
 
 from core_engine.call_methods import CallMethods, P, R_co
-from core_engine.definitions import (
-    NOT_SET,
-    Definitions,
-    captures_failure,
+from core_engine.definitions import NOT_SET, Definitions, captures_failure, given, is_async, is_method, register
+from core_engine.option_checks import (
     check_callable,
+    check_count,
+    check_flag,
     check_hooks,
+    check_id,
     check_name,
+    check_names_of_options,
+    check_result_serializer,
+    check_result_storage,
     check_run_name,
+    check_seconds,
+    check_text,
     check_timeout,
-    given,
-    is_async,
-    is_method,
-    register,
+    check_version,
 )
 from core_engine.utilities.callables import CallSignature, callable_name
 
@@ -62,7 +65,7 @@ class Flow(CallMethods[P, R_co]):
         TypeError: `fn` is no function, or an option has a wrong type.
         InvalidNameError: The explicit name holds one of ``/ % & > <``.
         ReservedArgumentError: A parameter has a name that calls use themselves.
-        ValueError: The parameters cannot be validated.
+        ValueError: An option is out of range, or the parameters cannot be validated.
     """
 
     def __init__(
@@ -103,18 +106,22 @@ class Flow(CallMethods[P, R_co]):
         self._given_name = name
         self.name: str = name or callable_name(fn).replace("_", "-")
         self.flow_run_name = flow_run_name
-        self.version = version or _file_version(fn)
-        self.description = description or (inspect.getdoc(fn) if getattr(fn, "__doc__", None) else None)
+        self.version = check_version(version) or _file_version(fn)
+        self.description = check_text(description, "description") or (
+            inspect.getdoc(fn) if getattr(fn, "__doc__", None) else None
+        )
         self.timeout_seconds = check_timeout(timeout_seconds)
         self.task_runner = _runner(task_runner)
-        self.should_validate_parameters = validate_parameters
-        self.persist_result = persist_result
-        self.result_storage = result_storage
-        self.result_serializer = result_serializer
-        self.cache_result_in_memory = cache_result_in_memory
-        self.log_prints = log_prints
-        self.retries = _default(retries, "flow_default_retries")
-        self.retry_delay_seconds = _default(retry_delay_seconds, "flow_default_retry_delay_seconds")
+        self.should_validate_parameters: bool = check_flag(validate_parameters, "validate_parameters", False)
+        self.persist_result: bool | None = check_flag(persist_result, "persist_result")
+        self.result_storage = check_result_storage(result_storage)
+        self.result_serializer = check_result_serializer(result_serializer)
+        self.cache_result_in_memory: bool = check_flag(cache_result_in_memory, "cache_result_in_memory", False)
+        self.log_prints: bool | None = check_flag(log_prints, "log_prints")
+        self.retries = check_count(_default(retries, "flow_default_retries"), "retries")
+        self.retry_delay_seconds = check_seconds(
+            _default(retry_delay_seconds, "flow_default_retry_delay_seconds"), "retry_delay_seconds"
+        )
         self._check_signature()
         _definitions.add(self)
         register(self, "flow")
@@ -234,7 +241,7 @@ class Flow(CallMethods[P, R_co]):
         from core_engine.engine.resuming import enter_flow_run_engine_from_resume
 
         return_type = "state" if return_state else "result"
-        return enter_flow_run_engine_from_resume(self, _as_uuid(flow_run_id), parameters, return_type)
+        return enter_flow_run_engine_from_resume(self, check_id(flow_run_id, "flow_run_id"), parameters, return_type)
 
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...
@@ -257,10 +264,6 @@ class Flow(CallMethods[P, R_co]):
             from core_engine.vocabulary import absent
 
             raise absent("core_engine.flows.Flow", name)
-
-
-def _as_uuid(id: UUID | str) -> UUID:
-    return id if isinstance(id, UUID) else UUID(id)
 
 
 def _with_function(flow: Flow[..., Any], fn: Callable[..., Any]) -> Flow[..., Any]:
@@ -297,13 +300,16 @@ def _runner(runner: Any) -> BaseTaskRunner:
         return get_task_runner(get_current_settings().task_runner_default)()
     if isinstance(runner, str):
         return get_task_runner(runner)()
-    if isinstance(runner, type):
-        return cast(BaseTaskRunner, runner())
+    if isinstance(runner, type) and issubclass(runner, BaseTaskRunner):
+        return runner()
     if not isinstance(runner, BaseTaskRunner) and not all(
         hasattr(runner, name) for name in ("start", "submit", "wait")
     ):
         raise TypeError(f"task_runner must be a task runner, its class, or a registered name, not {runner!r}.")
     return cast(BaseTaskRunner, runner)
+
+
+_OPTIONS = frozenset(inspect.signature(Flow.__init__).parameters) - {"self", "fn"}
 
 
 @overload
@@ -336,6 +342,8 @@ def flow(
 
 def flow(__fn: Any = None, **options: Any) -> Any:
     """Makes a Flow of a function: ``@flow`` or ``@flow(retries=1, ...)``. The options are those of Flow."""
+    if options:
+        check_names_of_options("flow", options, _OPTIONS)
     if __fn is None:
         return functools.partial(flow, **options)
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from core_engine.option_checks import check_count, check_flag
+
 OnFailure = Literal["continue", "drain", "cancel"]
 
 
@@ -22,6 +24,7 @@ class MapOptions:
         ordered: Whether a stream yields futures in the order of its input, rather than as they end.
 
     Raises:
+        TypeError: A number is no whole number, or `ordered` neither True nor False.
         ValueError: A number is out of range, or `on_failure` is none of the three.
     """
 
@@ -34,7 +37,8 @@ class MapOptions:
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("window", 1), ("max_failures", 0)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"MapOptions.{name} must be at least {least}, or None; it is {value}.")
+            if value is not None:
+                check_count(value, f"MapOptions.{name}", least)
+        check_flag(self.ordered, "MapOptions.ordered", may_be_none=False)
         if self.on_failure not in ("continue", "drain", "cancel"):
             raise ValueError(f"MapOptions.on_failure must be 'continue', 'drain' or 'cancel', not {self.on_failure!r}.")

@@ -20,6 +20,7 @@ from core_engine.concurrency.threads import run_in_thread
 from core_engine.concurrency.waiting import Outcome, drives_loop, run_blocking, step
 from core_engine.engine.task_loops import AsyncCalls
 from core_engine.exceptions import TaskRunnerNotInstalled, UnknownTaskRunner
+from core_engine.option_checks import check_count
 from core_engine.schemas.states import State
 from core_engine.states import exception_to_crashed_state
 
@@ -36,6 +37,7 @@ __all__ = [
     "Outcome",
     "TaskCall",
     "TaskConcurrencyType",
+    "check_count",
     "drives_loop",
     "exception_to_crashed_state",
     "get_task_runner",

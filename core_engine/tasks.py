@@ -5,24 +5,34 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, cast, overload
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from core_engine.call_methods import P, R_co
-from core_engine.definitions import (
-    NOT_SET,
-    Definitions,
-    captures_failure,
-    check_callable,
-    check_hooks,
-    check_resources,
-    check_run_name,
-    check_timeout,
-    given,
-    is_async,
-    is_method,
-    register,
-)
+from core_engine.definitions import NOT_SET, Definitions, captures_failure, given, is_async, is_method, register
 from core_engine.map_options import MapOptions
+from core_engine.option_checks import (
+    MOST_RETRY_DELAYS,
+    check_callable,
+    check_count,
+    check_delays,
+    check_expiration,
+    check_flag,
+    check_function,
+    check_hooks,
+    check_instance,
+    check_jitter,
+    check_names_of_options,
+    check_resources,
+    check_result_serializer,
+    check_result_storage,
+    check_run_name,
+    check_seconds,
+    check_tags,
+    check_text,
+    check_timeout,
+    check_version,
+)
 from core_engine.schemas.records import TaskPolicy
 from core_engine.task_methods import TaskMethods
 from core_engine.utilities.callables import CallSignature, callable_name
@@ -37,8 +47,6 @@ if TYPE_CHECKING:
 
 Q = ParamSpec("Q")
 R = TypeVar("R")
-
-MOST_RETRY_DELAYS = 50
 
 __all__ = ["MapOptions", "Task", "exponential_backoff", "task", "task_input_hash"]
 
@@ -63,6 +71,7 @@ def task_input_hash(context: TaskRunContext, arguments: dict[str, Any]) -> str |
 
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
     """Returns what gives, for a number of retries, the delays ``backoff_factor * 1, 2, 4, ...`` in seconds."""
+    check_seconds(backoff_factor, "backoff_factor")
 
     def delays(retries: int) -> list[float]:
         return [backoff_factor * 2**retry for retry in range(min(retries, MOST_RETRY_DELAYS))]
@@ -103,7 +112,7 @@ class Task(TaskMethods[P, R_co]):
     Raises:
         TypeError: `fn` is no function, or an option has a wrong type.
         ReservedArgumentError: A parameter has a name that calls use themselves.
-        ValueError: More than 50 retry delays, a negative jitter factor, or a resource without an amount.
+        ValueError: An option is out of range, such as more than 50 retry delays.
     """
 
     def __init__(
@@ -143,29 +152,29 @@ class Task(TaskMethods[P, R_co]):
         self.signature = CallSignature.of(fn)
         self.signature.check_reserved_names()
         self._bound_signature: CallSignature | None = None
-        self.name: str = name or callable_name(fn)
-        self.description = description or _docstring(fn)
+        self.name: str = check_text(name, "name") or callable_name(fn)
+        self.description = check_text(description, "description") or _docstring(fn)
         self.task_key = _task_key(fn)
-        self.tags = set(tags or ())
-        self.version = version
-        self.cache_key_fn = cache_key_fn
-        self.cache_expiration = cache_expiration
+        self.tags = check_tags(tags)
+        self.version = check_version(version)
+        self.cache_key_fn = check_function(cache_key_fn, "cache_key_fn")
+        self.cache_expiration = check_expiration(cache_expiration)
         self.task_run_name = task_run_name
-        self.retries: int = _default(retries, "task_default_retries")
-        self.retry_delay_seconds = _delays(
+        self.retries = check_count(_default(retries, "task_default_retries"), "retries")
+        self.retry_delay_seconds = check_delays(
             _default(retry_delay_seconds, "task_default_retry_delay_seconds"), self.retries
         )
-        self.retry_jitter_factor = _jitter(retry_jitter_factor)
-        self.persist_result = persist_result
-        self.result_storage = result_storage
-        self.result_storage_key = result_storage_key
-        self.result_serializer = result_serializer
-        self.cache_result_in_memory = cache_result_in_memory
+        self.retry_jitter_factor = check_jitter(retry_jitter_factor)
+        self.persist_result: bool | None = check_flag(persist_result, "persist_result")
+        self.result_storage = check_result_storage(result_storage)
+        self.result_storage_key = check_text(result_storage_key, "result_storage_key")
+        self.result_serializer = check_result_serializer(result_serializer)
+        self.cache_result_in_memory: bool = check_flag(cache_result_in_memory, "cache_result_in_memory", False)
         self.timeout_seconds = check_timeout(timeout_seconds)
-        self.log_prints = log_prints
-        self.refresh_cache = refresh_cache
+        self.log_prints: bool | None = check_flag(log_prints, "log_prints")
+        self.refresh_cache: bool | None = check_flag(refresh_cache, "refresh_cache")
         self.viz_return_value = viz_return_value
-        self.map_options = map_options
+        self.map_options = check_instance(map_options, "map_options", MapOptions, "a MapOptions(...)")
         self.resources = check_resources(resources)
         _definitions.add(self)
         register(self, "task")
@@ -310,22 +319,6 @@ def _default(value: Any, setting: str) -> Any:
     return getattr(get_current_settings(), setting)
 
 
-def _delays(delays: Any, retries: int) -> float | list[float]:
-    if callable(delays):
-        delays = delays(retries)
-    if isinstance(delays, (list, tuple)):
-        if len(delays) > MOST_RETRY_DELAYS:
-            raise ValueError(f"{len(delays)} retry delays are too many; at most {MOST_RETRY_DELAYS} can be given.")
-        return list(delays)
-    return cast(float, delays)
-
-
-def _jitter(factor: float | None) -> float | None:
-    if factor is not None and factor < 0:
-        raise ValueError(f"retry_jitter_factor must be 0 or more, not {factor}.")
-    return factor
-
-
 def _docstring(fn: Any) -> str | None:
     from inspect import getdoc
 
@@ -335,6 +328,9 @@ def _docstring(fn: Any) -> str | None:
 def _task_key(fn: Any) -> str:
     named = fn if hasattr(fn, "__qualname__") else type(fn)
     return f"{lasting_module_name(named.__module__)}.{named.__qualname__}"
+
+
+_OPTIONS = frozenset(signature(Task.__init__).parameters) - {"self", "fn"}
 
 
 @overload
@@ -372,6 +368,8 @@ def task(
 
 def task(__fn: Any = None, **options: Any) -> Any:
     """Makes a Task of a function: ``@task`` or ``@task(retries=3, ...)``. The options are those of Task."""
+    if options:
+        check_names_of_options("task", options, _OPTIONS)
     if __fn is None:
         return functools.partial(task, **options)
     try:

@@ -11,6 +11,7 @@ from core_engine import clock
 from core_engine.backend import Backend, open_backend
 from core_engine.concurrency.waiting import Latch, run_blocking
 from core_engine.exceptions import ObjectNotFound, SettingsError
+from core_engine.option_checks import check_count, check_text
 from core_engine.settings import get_current_settings
 
 if TYPE_CHECKING:
@@ -200,7 +201,8 @@ class EmbeddedClient:
             The deployment's id.
 
         Raises:
-            ValueError: A parameter is a secret by its name, or cannot be stored as JSON.
+            TypeError: An argument has a wrong type.
+            ValueError: A text is empty, or a parameter is a secret by its name or cannot be stored as JSON.
         """
         from core_engine.client.later import new_deployment
 
@@ -260,7 +262,15 @@ class EmbeddedClient:
         return entry.flow_run
 
     async def create_concurrency_limit(self, tag: str, concurrency_limit: int) -> None:
-        """Limits how many task runs with `tag` run at once, over all processes."""
+        """Limits how many task runs with `tag` run at once, over all processes.
+
+        Raises:
+            TypeError: The limit is no whole number, or the tag no text.
+            ValueError: It is below 0, or the tag empty.
+        """
+        if not check_text(tag, "tag"):
+            raise ValueError("tag must not be empty.")
+        check_count(concurrency_limit, "concurrency_limit")
         await run_blocking(self.store.set_concurrency_limit, tag, concurrency_limit)
 
     async def delete_concurrency_limit_by_tag(self, tag: str) -> None:

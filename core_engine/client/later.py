@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from uuid import UUID
 from core_engine import clock, ids
 from core_engine.backend.entries import FlowRunCreated, FlowRunUpdated
 from core_engine.concurrency.waiting import run_blocking
+from core_engine.option_checks import check_instance, check_tags, check_text, shown
 from core_engine.orchestration.progress import FlowRunProgress, record_flow_state
 from core_engine.schemas.records import Deployment, FlowRun
 from core_engine.schemas.states import CANCELLED, SCHEDULED, State, StateDetails
@@ -37,6 +38,9 @@ async def cancel_without_process(client: EmbeddedClient, flow_run_id: UUID) -> b
 
 def new_deployment(name: str, flow_name: str, entrypoint: str, parameters: dict[str, Any]) -> Deployment:
     """Makes a deployment; a path in its entrypoint becomes absolute, so that any process finds it."""
+    for option, text in (("name", name), ("flow_name", flow_name), ("entrypoint", entrypoint)):
+        if not check_text(text, option):
+            raise ValueError(f"The {option} of a deployment must not be empty.")
     place, _, flow = entrypoint.rpartition(":")
     if not place or not flow:
         raise ValueError(f"{entrypoint!r} does not name a flow. Write path/to/file.py:flow or package.module:flow.")
@@ -58,24 +62,28 @@ def new_scheduled_run(
     """Makes a flow run that no process owns yet."""
     record = FlowRun(
         id=ids.new_id(),
-        name=name or generate_run_name(),
+        name=check_text(name, "name") or generate_run_name(),
         flow_name=deployment.flow_name,
         parameters={**deployment.parameters, **parameters_for_later(parameters)},
-        tags=set(tags),
+        tags=check_tags(tags),
         created=_now(),
         deployment_id=deployment.id,
     )
     progress = FlowRunProgress.from_record(record)
+    check_instance(state, "state", State, "a State")
     record_flow_state(progress, state or State(SCHEDULED, state_details=StateDetails(scheduled_time=_now())))
     return FlowRunCreated(progress.to_record(record))
 
 
-def parameters_for_later(parameters: dict[str, Any]) -> dict[str, Any]:
+def parameters_for_later(parameters: Any) -> dict[str, Any]:
     """Returns parameters as another process will read them.
 
     Raises:
+        TypeError: They are no mapping from names.
         ValueError: One is a secret by its name, which is never stored (D32), or is nothing that JSON can say.
     """
+    if not isinstance(parameters, Mapping) or not all(isinstance(name, str) for name in parameters):
+        raise TypeError(f"parameters must be a mapping such as {{'name': value}}, not {shown(parameters)}.")
     for name, value in parameters.items():
         if is_secret_name(name):
             raise ValueError(

@@ -12,6 +12,7 @@ from core_engine.concurrency.waiting import step
 from core_engine.context import FlowRunContext, ObjectRegistry, TaskRunContext
 from core_engine.engine.flow_runs import create_then_begin_flow_run
 from core_engine.engine.forks import leave_inherited_runs
+from core_engine.engine.inputs import listed_upstreams
 from core_engine.engine.main_guard import is_reimported_by_child
 from core_engine.engine.signals import await_with_signals, flow_signals
 from core_engine.engine.subflows import create_and_begin_subflow_run
@@ -103,8 +104,7 @@ def _enter_subflow(
 
     assert parent.run is not None
     _check_going_on(parent.run)
-    if wait_for is not None:
-        wait_for = list(wait_for)
+    wait_for = listed_upstreams(wait_for)
 
     def begin(runs_function: bool) -> Coroutine[Any, Any, Any]:
         return create_and_begin_subflow_run(

@@ -12,6 +12,7 @@ from core_engine.context import FlowRunContext
 from core_engine.exceptions import CoreEngineError, MissingResult, UpstreamTaskError
 from core_engine.futures import TaskFuture
 from core_engine.lineage import link_handed_over
+from core_engine.option_checks import shown
 from core_engine.schemas.records import TaskRunResult
 from core_engine.schemas.states import COMPLETED, FAILED, State
 from core_engine.states import get_state_exception, stored_value
@@ -95,6 +96,21 @@ async def collect_task_run_inputs(expr: Any, max_depth: int = -1) -> set[TaskRun
         max_depth: Accepted for the vocabulary's sake; handles are found at any depth.
     """
     return set(task_run_inputs(expr))
+
+
+def listed_upstreams(wait_for: Any) -> list[Any] | None:
+    """Returns what was given as ``wait_for`` as a list; None stays None.
+
+    Raises:
+        TypeError: It is neither a future or state nor a collection of what holds them.
+    """
+    if wait_for is None:
+        return None
+    if isinstance(wait_for, HANDLES):
+        return [wait_for]
+    if isinstance(wait_for, str | bytes) or not isinstance(wait_for, Iterable):
+        raise TypeError(f"wait_for takes a list of futures or states, not {shown(wait_for)}.")
+    return list(wait_for)
 
 
 def inputs_by_parameter(

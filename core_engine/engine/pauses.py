@@ -26,6 +26,7 @@ from core_engine.engine.holds import (
 )
 from core_engine.engine.run_logs import logger_of_flow_run
 from core_engine.exceptions import FlowPauseTimeout, NotPausedError, Pause
+from core_engine.option_checks import check_flag, check_id, check_text
 from core_engine.orchestration.decisions import ABORT, ACCEPT
 from core_engine.schemas.states import COMPLETED, FAILED, PAUSED, RUNNING, SCHEDULED, State, StateDetails
 
@@ -72,12 +73,15 @@ def pause_flow_run(
         RuntimeError: In a task, or outside of a flow, without an id; the flow run cannot be paused: not running,
             or `reschedule` without a deployment, or in a subflow.
         ObjectNotFound: There is no flow run of that id.
-        ValueError: `timeout` or `poll_interval` is no such number.
+        TypeError: `reschedule` is neither True nor False, or `key` no text.
+        ValueError: `timeout` or `poll_interval` is no such number, or `flow_run_id` no id.
     """
     _check_seconds("timeout", timeout, least=0.0)
     _check_seconds("poll_interval", poll_interval, least=0.001)
+    check_flag(reschedule, "reschedule", may_be_none=False)
+    check_text(key, "key")
     if flow_run_id is not None:
-        return _now_or_later(_pause_from_outside(UUID(str(flow_run_id)), timeout, key))
+        return _now_or_later(_pause_from_outside(check_id(flow_run_id, "flow_run_id"), timeout, key))
     if TaskRunContext.get() is not None:
         raise RuntimeError("Tasks cannot be paused. Call pause_flow_run in the flow, or give it the flow run's id.")
     context = FlowRunContext.get()
@@ -102,7 +106,7 @@ def resume_flow_run(flow_run_id: UUID | str) -> Any:
         RuntimeError: It cannot go on for another reason, which the message says.
         ObjectNotFound: There is no flow run of that id.
     """
-    return _now_or_later(_resume(UUID(str(flow_run_id))))
+    return _now_or_later(_resume(check_id(flow_run_id, "flow_run_id")))
 
 
 def _now_or_later(coroutine: Any) -> Any:

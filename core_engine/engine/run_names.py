@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from core_engine.definitions import check_run_name
+from core_engine.option_checks import check_run_name
 
 
 def make_run_name(template: Callable[[], str] | str, option: str, parameters: Mapping[str, Any]) -> str:

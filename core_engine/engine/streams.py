@@ -11,7 +11,7 @@ from core_engine.concurrency.interrupts import interruptible
 from core_engine.concurrency.waiting import Latch, step
 from core_engine.context import FlowRunContext, TaskRunContext
 from core_engine.engine.failure_policy import end_rest
-from core_engine.engine.inputs import inputs_by_parameter
+from core_engine.engine.inputs import inputs_by_parameter, listed_upstreams
 from core_engine.engine.run_sets import RunSet
 from core_engine.engine.task_calls import check_can_run_tasks, create_run_set, create_task_run_then_submit, preflight
 from core_engine.futures import TaskFuture
@@ -146,7 +146,7 @@ def stream(
     bound = task.signature.bind((None, *args), kwargs)
     name = names[0]
     shared = {key: value for key, value in bound.items() if key != name}
-    window = _Stream(task, context, name, shared, None if wait_for is None else list(wait_for))
+    window = _Stream(task, context, name, shared, listed_upstreams(wait_for))
     if task.isasync and context.flow.isasync:
         return _async_stream(window, iterable)
     if not isinstance(iterable, Iterable):

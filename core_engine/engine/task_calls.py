@@ -18,7 +18,7 @@ from core_engine.engine.active import HAS_ENDED
 from core_engine.engine.dispatch import dispatch, ended_unless_sent
 from core_engine.engine.flow_functions import FlowTimeIsOver
 from core_engine.engine.forks import is_inherited
-from core_engine.engine.inputs import holds_handles, inputs_by_parameter
+from core_engine.engine.inputs import holds_handles, inputs_by_parameter, listed_upstreams
 from core_engine.engine.run_sets import RunSet
 from core_engine.exceptions import MissingContextError
 from core_engine.futures import TaskFuture
@@ -66,8 +66,7 @@ def enter_task_run_engine(
         TimeoutError: The flow run's time is over.
     """
     context = check_can_run_tasks(task, FlowRunContext.get(), TaskRunContext.get())
-    if wait_for is not None:
-        wait_for = [wait_for] if isinstance(wait_for, TaskFuture) else list(wait_for)
+    wait_for = listed_upstreams(wait_for)
     begin: Any
     if mapped:
         from core_engine.engine.maps import begin_task_map

@@ -15,6 +15,7 @@ from core_engine.task_runners import (
     CallThreads,
     Outcome,
     TaskConcurrencyType,
+    check_count,
     exception_to_crashed_state,
     run_blocking,
 )
@@ -42,9 +43,7 @@ class ConcurrentTaskRunner(BaseTaskRunner):
 
     def __init__(self, max_workers: int | None = None) -> None:
         super().__init__()
-        if max_workers is not None and max_workers < 1:
-            raise ValueError(f"max_workers must be at least 1, or None for {DEFAULT_MAX_WORKERS}; it is {max_workers}.")
-        self.max_workers = max_workers
+        self.max_workers = None if max_workers is None else check_count(max_workers, "max_workers", least=1)
         self._threads: CallThreads | None = None
         self._async_calls: AsyncCalls | None = None
         self._outcomes: dict[Any, Outcome[State]] = {}

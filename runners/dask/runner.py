@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from core_engine.remote import RemoteTaskRunner, Road
+from core_engine.task_runners import check_count
 from runners.dask.options import check_options
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class DaskTaskRunner(RemoteTaskRunner):
         self.adapt_kwargs = None if adapt_kwargs is None else dict(adapt_kwargs)
         self.client_kwargs = None if client_kwargs is None else dict(client_kwargs)
         self.performance_report_path = performance_report_path
-        self.worker_loss_retries = worker_loss_retries
+        self.worker_loss_retries = check_count(worker_loss_retries, "worker_loss_retries")
 
     def duplicate(self) -> Self:
         options: dict[str, Any] = {}

@@ -15,7 +15,7 @@ _in_force: ContextVar[Mapping[str, Any]] = ContextVar("core_engine_ray_options",
 # Options of `ray.remote` that the runner needs itself, and what to use instead.
 _MANAGED = {
     "num_returns": "a task has one result; return a tuple",
-    "retry_exceptions": "use @task(retries=..., retry_condition_fn=...)",
+    "retry_exceptions": "use @task(retries=...)",
     "name": "use @task(name=...)",
 }
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 from core_engine.remote import RemoteTaskRunner, Road
+from core_engine.task_runners import check_count
 from runners.ray.options import merged, options_in_force, options_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class RayTaskRunner(RemoteTaskRunner):
             raise ValueError("`address` in init_kwargs is an option of the runner: RayTaskRunner(address=...).")
         self.address = address
         self.init_kwargs = None if init_kwargs is None else dict(init_kwargs)
-        self.worker_loss_retries = worker_loss_retries
+        self.worker_loss_retries = check_count(worker_loss_retries, "worker_loss_retries")
 
     def duplicate(self) -> Self:
         return type(self)(self.address, self.init_kwargs, self.worker_loss_retries)

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from core_engine.remote.calls import run_call
     from core_engine.remote.handshake import by_value, check_worker, versions
-    from core_engine.remote.loading import Values, unpacked
+    from core_engine.remote.loading import Pickled, Values, unpacked
     from core_engine.remote.payloads import this_process
     from core_engine.remote.receiving import clock_offset_between
     from core_engine.remote.roads import Block, Road, WorkerLost, WorkerRoad
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Block",
+    "Pickled",
     "RemoteSession",
     "RemoteTaskRunner",
     "Road",
@@ -68,6 +69,7 @@ __all__ = [
 
 _PLACES = {
     "Block": "roads",
+    "Pickled": "loading",
     "RemoteSession": "session",
     "RemoteTaskRunner": "runner",
     "Road": "roads",

@@ -20,7 +20,7 @@ from ray import exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from core_engine.exceptions import CoreEngineError
-from core_engine.remote import Block, WorkerLost, unpacked
+from core_engine.remote import Block, Pickled, WorkerLost, unpacked
 from runners.ray.calls import BlockAtOnce, BlockByAndBy, Call, Calls, Done
 from runners.ray.functions import functions, remote_call, task_name_of
 from runners.ray.mailbox import MOST_WAITING, Mailbox
@@ -116,7 +116,8 @@ class RayRoad:
 
     def share(self, name: str, content: bytes) -> Any:
         # A few kilobytes in each call cost less than a reference that each call looks up.
-        return content if len(content) <= LARGEST_INLINE else ray.put(content)
+        # Larger ones lie in shared memory, where each call finds them without a copy.
+        return content if len(content) <= LARGEST_INLINE else ray.put(Pickled(content))
 
     def send(self, block: Block, done: Done) -> None:
         self._check_there()

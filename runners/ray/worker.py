@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
 
-from core_engine.remote import Values, execute_block, execute_in_turns, is_stuck, receive_command
+from core_engine.remote import Pickled, Values, execute_block, execute_in_turns, is_stuck, receive_command
 
 LARGEST_MESSAGE = 64 * 1024
 # How long a process in which code goes on waits for its end, which the flow's process brings about.
@@ -39,7 +39,7 @@ def execute_at_once(
         most_values: How many values can stay on the cluster: 1, or 0 for blocks of several runs.
     """
     road = RayWorkerRoad(mailbox, call, most_values)
-    content = execute_block(payload, inputs[:shared], Values(inputs[shared:]), road)
+    content = execute_block(payload, _contents(inputs[:shared]), Values(inputs[shared:]), road)
     values = road.take_values()
     return road.close(content), values[0] if values else None
 
@@ -50,7 +50,7 @@ def execute_by_and_by(mailbox: MailboxAddress, call: str, payload: bytes, shared
     Parameters as ``execute_at_once``.
     """
     road = RayWorkerRoad(mailbox, call, most_values=None)
-    turns = execute_in_turns(payload, inputs[:shared], Values(inputs[shared:]), road)
+    turns = execute_in_turns(payload, _contents(inputs[:shared]), Values(inputs[shared:]), road)
     content, is_over = None, False
     while not is_over:
         try:
@@ -60,6 +60,11 @@ def execute_by_and_by(mailbox: MailboxAddress, call: str, payload: bytes, shared
         for value in road.hand_over():  # noqa: UP028 Ray sends something into this very generator
             yield value
     yield road.close(content)
+
+
+def _contents(common: Sequence[Any]) -> list[Any]:
+    """Returns what ``RayRoad.share`` was given: bytes, or a view of them."""
+    return [one.content if type(one) is Pickled else one for one in common]
 
 
 class RayWorkerRoad:

@@ -19,7 +19,7 @@ GIVE_UP_SECONDS = 60.0
 
 
 class Question:
-    """A question of one call of a block, asked at once; what the call needs can be done while it is on its way.
+    """A question of one call of a block; what the call needs can be done while it is on its way.
 
     Parameters:
         report: Takes the question.
@@ -35,7 +35,11 @@ class Question:
         self._record = record
         self._answered = threading.Event()
         self._answer = ""
-        self._ask()
+
+    def ask(self) -> None:
+        """Puts the question. Whoever takes the answer knows the question by then: it may come at once."""
+        self._report.add(self._record)
+        self._report.flush()
 
     def answer(self, what: str) -> None:
         """Takes the answer. Any thread."""
@@ -48,9 +52,5 @@ class Question:
         while not self._answered.wait(min(ASK_AGAIN_SECONDS, self.give_up_seconds)):
             if time.monotonic() >= deadline:
                 return None
-            self._ask()
+            self.ask()
         return self._answer
-
-    def _ask(self) -> None:
-        self._report.add(self._record)
-        self._report.flush()

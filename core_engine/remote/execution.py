@@ -93,6 +93,7 @@ class BlockExecution(Beating):
 
     def _ask(self, record: Record) -> Question:
         question = self._questions[record[0]] = Question(self._report, record)
+        question.ask()
         return question
 
     def _is_granted(self, claim: Question) -> bool:

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from core_engine.concurrency.threads import service_threads
-from core_engine.exceptions import CoreEngineError, MissingResult
+from core_engine.exceptions import MissingResult
 from core_engine.remote.commands import APART, SHARED
 from core_engine.remote.values import dumps
+from core_engine.results.portable import portable_exception
 from core_engine.schemas.states import CRASHED
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class SharedStorages:
             assert token is not None
             try:
                 storage.write(token, token.encode())
-            except CoreEngineError as error:
+            except Exception as error:  # a storage may be the user's own, and raise anything
                 _logger.debug("Whether workers share a result storage is not known: %s", error)
                 token = None
             self._tokens[storage] = token
@@ -79,9 +80,10 @@ class SharedStorages:
         _, record, content = change.data
         try:
             run_set.result_factory.storage.write(pickle.loads(record).storage_key, content)
-        except CoreEngineError as error:
+        except Exception as error:
             message = f"The result came back from a worker and could not be stored: {error}"
-            return change._replace(type=CRASHED.value, name=None, message=message, data=("raw", dumps(error)))
+            data = ("raw", dumps(portable_exception(error)))
+            return change._replace(type=CRASHED.value, name=None, message=message, data=data)
         return change._replace(data=("record", record))
 
     def remove_tokens(self) -> None:
@@ -119,14 +121,15 @@ def _reason_against(storage: ResultStorage, theirs: str) -> str:
         content = storage.read(theirs)
     except MissingResult:
         return "what the worker wrote there is not found from here."
-    except CoreEngineError as error:
-        return str(error)
-    _remove(storage, theirs)
+    except Exception as error:
+        return str(error) or type(error).__name__
+    finally:
+        _remove(storage, theirs)
     return "" if content == theirs.encode() else "what the worker wrote there has other content here."
 
 
 def _remove(storage: ResultStorage, token: str) -> None:
     try:
         storage.delete(token)
-    except CoreEngineError as error:
+    except Exception as error:
         _logger.debug("A token in a result storage could not be removed: %s", error)

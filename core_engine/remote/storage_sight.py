@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from core_engine.exceptions import CoreEngineError, MissingResult
+from core_engine.exceptions import MissingResult
 from core_engine.remote.commands import SHARED
 from core_engine.remote.reports import STORAGE, Record
 
@@ -45,8 +45,8 @@ def sees_storage(storage: ResultStorage, token: str, ask: Callable[[Record], str
             storage.write(ours, ours.encode())
     except MissingResult:
         reason = "what the flow's process wrote there is not there."
-    except CoreEngineError as error:
-        reason = str(error)
+    except Exception as error:  # a storage may be the user's own, and raise anything
+        reason = str(error) or type(error).__name__
     answer = ask((STORAGE, token, ours, reason))
     if answer is None:
         return False  # the next block asks again

@@ -2,12 +2,14 @@
 
 import functools
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import core_engine.remote.asking
 from core_engine import State, flow, get_client, task
 from core_engine.concurrency.waiting import step
 from core_engine.exceptions import StorageError
@@ -37,6 +39,19 @@ def writes_elsewhere(root: str) -> None:
             LocalStorage.location = location  # type: ignore[method-assign]
 
     LocalStorage.write = write_there  # type: ignore[method-assign]
+
+
+def leave_alone(root: str) -> None:
+    """Have this process see what is there."""
+
+
+def reads_badly(root: str) -> None:
+    """Have reading raise what no storage of ours raises."""
+
+    def read(self: LocalStorage, key: str) -> bytes:
+        raise ZeroDivisionError("unheard of")
+
+    LocalStorage.read = read  # type: ignore[method-assign]
 
 
 Start = Callable[[Callable[[str], None]], LoopbackRunner]
@@ -108,6 +123,34 @@ def test_results_of_workers_without_the_storage_are_stored_by_the_flows_process(
         serializer_type="pickle", storage_path=str(storage), storage_key="value-3", value_type="list"
     )
     assert stored.result() == states[3].result()
+
+
+@pytest.mark.behaviour("D27")
+@pytest.mark.parametrize("where", ["worker", "here"])
+def test_a_storage_that_raises_anything_counts_as_not_shared_at_once(
+    workers_that: Start,
+    storage: Path,
+    where: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @task(persist_result=True)
+    def double(x: int) -> int:
+        return 2 * x
+
+    monkeypatch.setattr(LocalStorage, "read", LocalStorage.read)
+    runner = workers_that(reads_badly if where == "worker" else leave_alone)
+    if where == "here":
+        reads_badly("")
+    began = time.monotonic()
+    states = run_states(runner, lambda: double.map(range(4)))
+    monkeypatch.undo()
+
+    assert [state.result() for state in states] == [0, 2, 4, 6]
+    assert len(files(storage)) == 4
+    assert time.monotonic() - began < core_engine.remote.asking.GIVE_UP_SECONDS / 2
+    (warning,) = warnings_in(caplog)
+    assert "unheard of" in warning
 
 
 @pytest.mark.behaviour("D27", "I7")

@@ -33,8 +33,12 @@ class KeptValues:
         known = self._results.get(key)
         if known is not None:
             return known
-        self._road.reference(key)
         result: ClusterResult[Any] = ClusterResult(key, size, value_type, self._road)
+        try:
+            self._road.reference(key)
+        except LookupError:
+            result.leave()  # gone with its worker as soon as that had reported it
+            return result
         self._results[key] = result
         weakref.finalize(result, self._road.release, key).atexit = False
         return result

@@ -95,7 +95,11 @@ class Road(Protocol):
         """Has ``receive_command`` called in a worker's process. What cannot be delivered is dropped."""
 
     def reference(self, key: str) -> Any:
-        """Returns a reference to a value that a worker kept, held until ``release``."""
+        """Returns a reference to a value that a worker kept, held until ``release``.
+
+        Raises:
+            LookupError: It is gone.
+        """
 
     def fetch(self, key: str) -> Any:
         """Returns the value itself. Blocks. Any thread.

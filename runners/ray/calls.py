@@ -27,6 +27,8 @@ class Call:
     def __init__(self, name: str, done: Done, result: Any) -> None:
         self.name = name
         self.done = done
+        # How many of its values were let go while it ran; guarded by the lock of ``Calls``.
+        self.released = 0
         self._result = result
 
     # Whether the future of `ending` has all that the call returned, and nothing of the user's is unpickled to take it.
@@ -43,7 +45,11 @@ class Call:
         return returned
 
     def value(self, number: int) -> Any:
-        """Returns the reference to a value that the call leaves on the cluster."""
+        """Returns the reference to a value that the call leaves on the cluster.
+
+        Raises:
+            LookupError: There is none, since its worker died.
+        """
         raise LookupError(f"The call {self.name} leaves no values.")
 
     def look_at_errors(self) -> None:
@@ -91,7 +97,10 @@ class BlockByAndBy(Call):
     def value(self, number: int) -> Any:
         with self._lock:
             while len(self._given) <= number:
-                self._given.append(next(self._result))
+                given = next(self._result, None)
+                if given is None:
+                    raise LookupError(f"The value {number} of the call {self.name} was lost with its worker.")
+                self._given.append(given)
             # Held by whoever asked from now on, and by nobody else: each value goes as soon as it is let go.
             reference, self._given[number] = self._given[number], None
             return reference
@@ -133,8 +142,8 @@ class Calls:
         """Returns the call that is over, None if it was over before. `values` says how many it leaves."""
         with self._lock:
             call = self._calls.pop(name, None)
-            if call is not None and values:
-                self._leaving[name] = (call, values)
+            if call is not None and values > call.released:
+                self._leaving[name] = (call, values - call.released)
             return call
 
     def outstanding(self) -> list[Call]:
@@ -163,6 +172,8 @@ class Calls:
         with self._lock:
             self._held.pop(key, None)
             name = key.rpartition("#")[0]
+            if name in self._calls:
+                self._calls[name].released += 1
             call, values = self._leaving.pop(name, (None, 0))
             if call is not None and values > 1:
                 self._leaving[name] = (call, values - 1)

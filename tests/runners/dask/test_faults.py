@@ -17,6 +17,7 @@ from core_engine.exceptions import MissingResult
 from core_engine.tasks import MapOptions
 from runners.dask import DaskTaskRunner
 from tests.runners.dask.conftest import local_cluster
+from tests.support.starts import lines, note, starts
 
 # Long enough for a start to be reported; a worker that dies sooner may not have told of it.
 REPORTED_SECONDS = 0.3
@@ -27,15 +28,6 @@ def fragile_cluster() -> Iterator[LocalCluster]:
     cluster = local_cluster()
     yield cluster
     cluster.close()
-
-
-def note(path: Path, line: object) -> None:
-    with path.open("a") as notes:
-        notes.write(f"{line}\n")
-
-
-def starts(path: Path) -> Counter[str]:
-    return Counter(path.read_text().split())
 
 
 def states_of(runner: DaskTaskRunner, make: Any) -> list[State]:
@@ -66,6 +58,7 @@ def test_a_worker_killed_in_the_middle_of_a_task_crashes_it_alone(
     assert states[3].is_crashed()
     assert "tcp://127.0.0.1" in (states[3].message or "")
     assert starts(path)["3"] == 1
+    assert lines() == starts(path)
 
 
 @pytest.mark.faults
@@ -88,6 +81,7 @@ def test_what_a_block_had_reported_is_kept_when_its_worker_is_killed(
     assert [x for x, state in enumerate(states) if not state.is_completed()] == [5]
     assert [state.result() for state in states[:5]] == [0, 1, 2, 3, 4]
     assert set(starts(path).values()) == {1}
+    assert lines() == starts(path)
 
 
 @pytest.mark.faults
@@ -114,6 +108,7 @@ def test_a_run_lost_with_its_worker_is_executed_again_within_the_runners_budget(
     assert starts(path)["x"] == 2
     history = [one.name for one in step(get_client().read_states(run_id))]
     assert history == ["Pending", "Running", "Rerunning", "Completed"]
+    assert lines() == starts(path)
 
 
 @pytest.mark.faults
@@ -144,15 +139,18 @@ def test_a_finished_task_is_not_executed_again_because_its_worker_died(
 
     assert outer()
     assert starts(path)["small"] == 1
+    assert lines() == starts(path)
 
 
 @pytest.mark.faults
 def test_the_end_of_all_workers_ends_every_run(tmp_path: Path) -> None:
+    path = tmp_path / "starts"
     cluster = local_cluster(n_workers=2)
     try:
 
         @task
         def dies(x: int) -> None:
+            note(path, x)
             time.sleep(REPORTED_SECONDS)
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -161,6 +159,7 @@ def test_the_end_of_all_workers_ends_every_run(tmp_path: Path) -> None:
         cluster.close()
 
     assert all(state.is_crashed() for state in states)
+    assert lines() == starts(path) == Counter("0123")
 
 
 def kill_worker_of(state: State) -> None:
@@ -215,6 +214,7 @@ def test_a_large_value_that_is_lost_with_its_worker_is_missing_and_what_needs_it
     assert "persist_result=True" in (needs_it.message or "")
     assert other.result() == 300_000
     assert starts(path) == Counter({"1": 1, "2": 1})
+    assert lines() == starts(path)
 
 
 @pytest.mark.faults
@@ -239,6 +239,7 @@ def test_a_persisted_value_outlives_its_worker(fragile_cluster: LocalCluster, pi
 
     assert outer() == (300_000, 300_000)
     assert starts(path)["x"] == 1
+    assert lines() == starts(path)
 
 
 @pytest.mark.faults
@@ -266,6 +267,7 @@ def test_lines_of_a_run_that_is_lost_are_there_once_and_others_go_on(
     assert [x for x, state in enumerate(states) if not state.is_completed()] == [7]
     assert set(starts(path).values()) == {1}
     assert said == Counter(f"line {line} of {x}" for x in range(20) for line in range(11) if (line, x) != (10, 7))
+    assert lines() == starts(path)
 
 
 @pytest.mark.faults
@@ -296,3 +298,4 @@ def test_runs_go_on_when_all_workers_died_and_others_came(fragile_cluster: Local
     assert all(state.is_crashed() and "tcp://" in (state.message or "") for state in crashed)
     assert len(starts(path)) == 20
     assert sum(starts(path).values()) <= 22
+    assert lines() == starts(path)

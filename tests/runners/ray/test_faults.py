@@ -15,18 +15,10 @@ from core_engine.concurrency.waiting import step
 from core_engine.tasks import MapOptions
 from runners.ray import RayTaskRunner, remote_options
 from tests.runners.ray.support import messages, wait_for
+from tests.support.starts import lines, note, starts
 
 # Long enough for a start to be reported; a worker that dies sooner may not have told of it.
 REPORTED_SECONDS = 0.3
-
-
-def note(path: Path, line: object) -> None:
-    with path.open("a") as notes:
-        notes.write(f"{line}\n")
-
-
-def starts(path: Path) -> Counter[str]:
-    return Counter(path.read_text().split())
 
 
 def states_of(runner: RayTaskRunner, make: Any) -> list[State]:
@@ -55,6 +47,7 @@ def test_a_worker_killed_in_the_middle_of_a_task_crashes_it_alone(ray_address: s
     assert states[3].is_crashed()
     assert "ray-" in (states[3].message or "")
     assert starts(path)["3"] == 1
+    assert lines() == starts(path)
 
 
 @pytest.mark.faults
@@ -75,6 +68,7 @@ def test_what_a_block_had_reported_is_kept_when_its_worker_is_killed(ray_address
     assert [x for x, state in enumerate(states) if not state.is_completed()] == [5]
     assert [state.result() for state in states[:5]] == [0, 1, 2, 3, 4]
     assert set(starts(path).values()) == {1}, (starts(path), path.read_text().split())
+    assert lines() == starts(path)
 
 
 @pytest.mark.faults
@@ -101,6 +95,7 @@ def test_a_run_lost_with_its_worker_is_executed_again_within_the_runners_budget(
     assert starts(path)["x"] == 2
     history = [one.name for one in step(get_client().read_states(run_id))]
     assert history == ["Pending", "Running", "Rerunning", "Completed"]
+    assert lines() == starts(path)
 
 
 @pytest.mark.faults
@@ -129,18 +124,23 @@ def test_a_finished_task_is_not_executed_again_because_its_worker_died(ray_addre
 
     assert outer()
     assert starts(path)["small"] == 1
+    assert lines() == starts(path)
 
 
 @pytest.mark.faults
-def test_the_end_of_all_workers_ends_every_run(ray_address: str) -> None:
+def test_the_end_of_all_workers_ends_every_run(ray_address: str, tmp_path: Path) -> None:
+    path = tmp_path / "starts"
+
     @task
     def dies(x: int) -> None:
+        note(path, x)
         time.sleep(REPORTED_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
     states = states_of(RayTaskRunner(address=ray_address), lambda: dies.map(range(4)))
 
     assert all(state.is_crashed() for state in states)
+    assert lines() == starts(path) == Counter("0123")
 
 
 @pytest.mark.behaviour("D12", "D22")
@@ -174,6 +174,7 @@ def test_large_values_outlive_the_worker_that_made_them(ray_address: str, tmp_pa
 
     assert outer() == [0, 10, 20, 30, 40] + [1_000_000] * 5
     assert set(starts(path).values()) == {1}, (starts(path), path.read_text().split())
+    assert lines() == starts(path)
 
 
 @pytest.mark.behaviour("RAY-5", "D22")
@@ -196,6 +197,7 @@ def test_max_retries_of_remote_options_is_the_budget_of_the_tasks_inside(ray_add
 
     assert state.result() == "done"
     assert starts(path)["x"] == 2
+    assert lines() == starts(path)
 
 
 @pytest.mark.behaviour("D23")

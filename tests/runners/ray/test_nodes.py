@@ -3,6 +3,7 @@
 import json
 import tempfile
 import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from core_engine import get_client
 from core_engine.concurrency.waiting import step
 from tests.faults.helpers import script
 from tests.runners.ray.support import RayProcesses, can_connect, wait_for
+from tests.support.starts import lines, starts
 
 pytestmark = pytest.mark.faults
 
@@ -25,6 +27,7 @@ BEGINNING = """
     from core_engine.tasks import MapOptions
     from runners.ray import RayTaskRunner, remote_options
     from tests.runners.ray.support import wait_for
+    from tests.support.starts import note
 
     folder = Path(os.environ["FOLDER"])
     runner = RayTaskRunner(address=os.environ["ADDRESS"])
@@ -32,6 +35,7 @@ BEGINNING = """
     @task(map_options=MapOptions(batch_size=1))
     def waits(name):
         (folder / f"running-{name}").touch()
+        note(folder / "starts", name)
         wait_for((folder / "go").exists, seconds=50)
         return name
 
@@ -128,6 +132,7 @@ def test_a_node_that_joins_is_used_and_one_that_dies_takes_only_its_runs_along(
         wait_for(lambda: states() == ["RUNNING", "RUNNING"], seconds=RAY_SECONDS)
         # A call that waited in Ray may start there before the node has been asked what it has.
         wait_for((tmp_path / "met").exists, seconds=RAY_SECONDS)
+        wait_for(lambda: lines().total() == 2, seconds=RAY_SECONDS)
         nodes.kill(worker)
         wait_for(lambda: "CRASHED" in states(), seconds=RAY_SECONDS)
         (tmp_path / "go").touch()
@@ -136,6 +141,7 @@ def test_a_node_that_joins_is_used_and_one_that_dies_takes_only_its_runs_along(
     assert code == 0, errors
     expected = ["Completed", "Crashed"] if first == "a" else ["Crashed", "Completed"]
     assert json.loads(running.lines[-1]) == expected
+    assert lines() == starts(tmp_path / "starts") == Counter("ab")
     assert "another version than this process: cloudpickle: 0.0.1 there" in errors
 
 
@@ -170,6 +176,7 @@ def test_the_end_of_the_head_ends_every_run(nodes: RayProcesses, tmp_path: Path)
         RAY_AUTH_MODE="disabled",
     ) as running:
         wait_for(lambda: states_so_far().count("RUNNING") == 2, seconds=RAY_SECONDS)
+        wait_for(lambda: lines().total() == 2, seconds=RAY_SECONDS)
         nodes.kill(nodes.processes[0])
         code, errors = running.end(RAY_SECONDS)
 
@@ -177,6 +184,7 @@ def test_the_end_of_the_head_ends_every_run(nodes: RayProcesses, tmp_path: Path)
     found: Any = json.loads(running.lines[-1])
     assert [name for name, _ in found] == ["Crashed"] * 4, found
     assert "Ray is gone" in errors
+    assert lines() == starts(tmp_path / "starts")
 
 
 def states_so_far() -> list[str]:

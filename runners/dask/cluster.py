@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from runners.dask.runner import DaskTaskRunner
 
 CONNECT_SECONDS = 10
+# On one machine, a worker that cannot be connected to for so long is dead: what the scheduler tries with it ends then.
+LOCAL_CONNECT_SECONDS = 3
 
 
 class Connection:
@@ -107,6 +109,7 @@ class Connection:
         if inspect.isclass(cluster_class) and issubclass(cluster_class, LocalCluster):
             # Port 0: several flows at once have a dashboard each.
             options.setdefault("dashboard_address", ":0")
+            options["scheduler_kwargs"] = {"timeout": LOCAL_CONNECT_SECONDS, **(options.get("scheduler_kwargs") or {})}
             options["preload"] = [PRELOAD, *_as_list(options.get("preload"))]
             shield_children()
         name = getattr(cluster_class, "__qualname__", repr(cluster_class))

@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import logging
+import time
 import uuid
 import weakref
 from collections import deque
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5
 SPREAD_SECONDS = 3.0
+# For so long Dask tries to reach a worker that has died, and puts nothing on every worker meanwhile.
+UNREACHABLE_SECONDS = 30.0
 MOST_URGENT = 1_000
 # Annotations that Dask's client takes as arguments. The priority of deeper maps is higher, so that what upstreams made
 # is used up and let go.
@@ -62,6 +65,7 @@ class DaskRoad:
         self._commands: dict[str, dict[bytes, None]] = {}
         # What blocks that are still to be sent will need: futures, held by the session.
         self._shared: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._spreads_from = 0.0
         self._session: RemoteSession | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -174,7 +178,7 @@ class DaskRoad:
         await self._link.settle()
         if self._link.is_over:
             raise self._link.lost()
-        if self._workers.threads:
+        if self._workers.threads and time.monotonic() >= self._spreads_from:
             shared = await self._spread(f"{name}-{uuid.uuid4().hex}", content)
             if shared is not None:
                 self._shared.add(shared)
@@ -193,9 +197,10 @@ class DaskRoad:
         make_future: Any = distributed.Future
         try:
             spread = await asyncio.wait_for(self.client.scatter({key: content}, broadcast=True), SPREAD_SECONDS)
-        except (OSError, TimeoutError) as error:
+        except Exception as error:  # Dask has many ways to say that a worker has just died
             self._logger.debug("%s is not put on every worker, but made where it is needed: %s", key, error)
             make_future(key, self.client).release()  # which ends the attempt
+            self._spreads_from = time.monotonic() + UNREACHABLE_SECONDS
             return None
         return spread[key]
 

@@ -16,6 +16,7 @@ from core_engine.concurrency.waiting import step
 from core_engine.exceptions import MissingResult
 from core_engine.tasks import MapOptions
 from runners.dask import DaskTaskRunner
+from runners.dask.road import DaskRoad
 from tests.runners.dask.conftest import local_cluster
 from tests.support.starts import lines, note, starts
 
@@ -299,3 +300,50 @@ def test_runs_go_on_when_all_workers_died_and_others_came(fragile_cluster: Local
     assert len(starts(path)) == 20
     assert sum(starts(path).values()) <= 22
     assert lines() == starts(path)
+
+
+@pytest.mark.faults
+@pytest.mark.behaviour("D22", "I8")
+def test_a_worker_that_dies_while_a_definition_is_put_on_all_holds_up_neither_tasks_nor_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "starts"
+    spread = DaskRoad._spread
+    pids: list[int] = []
+
+    async def spread_and_lose_a_worker(road: DaskRoad, key: str, content: bytes) -> Any:
+        if pids:
+            os.kill(pids.pop(), signal.SIGKILL)
+        return await spread(road, key, content)
+
+    monkeypatch.setattr(DaskRoad, "_spread", spread_and_lose_a_worker)
+
+    @task
+    def first() -> int:
+        return os.getpid()
+
+    @task
+    def second(x: int) -> int:
+        note(path, x)
+        return x
+
+    @task
+    def third(x: int) -> int:
+        note(path, x)
+        return x
+
+    @flow(task_runner=DaskTaskRunner(cluster_kwargs={"n_workers": 2, "threads_per_worker": 1}))
+    def outer() -> Any:
+        pids.append(first.submit().result())
+        futures = [second.submit(0), third.submit(1)]
+        for future in futures:
+            future.wait()
+        times.append(time.monotonic())
+        return futures
+
+    times: list[float] = []
+    states = outer(return_state=True).result(raise_on_failure=False)
+
+    assert [state.result() for state in states] == [0, 1]
+    assert time.monotonic() - times[0] < 15
+    assert lines() == starts(path) == Counter("01")

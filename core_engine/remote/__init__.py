@@ -6,7 +6,7 @@
 
 What travels:
 ``payloads``    a block as plain values; ``shipment`` pickles definitions, parameters, references to large values;
-                ``captured`` is what definitions take along
+                ``captured`` is what definitions take along, ``flow_facts`` what tasks can ask of their flow run
 ``reports``     records in numbered messages
 ``commands``    what goes down to a worker
 ``values``      where values are: in a report, on the cluster, in a storage

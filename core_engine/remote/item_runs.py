@@ -47,6 +47,7 @@ class ItemRuns:
     def load(self, definition: Definition, shared: Shared, rows: Sequence[Sequence[Any]], carries: bool) -> None:
         """Takes what they are executed with; `carries`: results to persist go back to the flow's process."""
         self._definition = definition
+        self._flow_run.facts = definition.flow_run
         self._shared = shared
         self._rows = rows
         self._factory = WorkerResultFactory.of(definition.result_factory, self._road, carries)

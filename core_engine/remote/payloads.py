@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID, uuid4
 
 if TYPE_CHECKING:
+    from core_engine.remote.flow_facts import FlowRunFacts
     from core_engine.remote.permit import ItemProgress
     from core_engine.schemas.states import State
     from core_engine.tasks import Task
@@ -17,6 +18,7 @@ class Definition(NamedTuple):
     """What all items of a run set have in common.
 
     ``storage_token`` is the key of what the flow's process wrote into the storage of results, None if nothing.
+    ``flow_run`` is what tasks can ask of their flow run.
     """
 
     task: Task[..., Any]
@@ -25,6 +27,7 @@ class Definition(NamedTuple):
     result_factory: Any
     log_prints: bool
     storage_token: str | None
+    flow_run: FlowRunFacts
 
 
 class Shared(NamedTuple):

@@ -22,6 +22,7 @@ from core_engine.schemas.states import DEFAULT_NAMES, RUNNING, State, StateDetai
 from core_engine.settings import get_current_settings
 
 if TYPE_CHECKING:
+    from core_engine.remote.flow_facts import FlowRunFacts
     from core_engine.remote.reporting import BlockReport
 
 
@@ -111,6 +112,7 @@ class RemoteFlowRun:
         self.client = client
         self.woken = Latch()
         self.stopping: BaseException | None = None
+        self.facts: FlowRunFacts | None = None
         self.stand_in = None
         self.parent = None
         self.previous = None

@@ -6,6 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core_engine.remote.captured import captured, is_same
+from core_engine.remote.flow_facts import FlowRunFacts
 from core_engine.remote.shipment import definition_of, shared_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class SharedContent:
         self._road = road
         self._storages = storages
         self._definitions: dict[tuple[int, int], list[_Definition]] = {}
+        self._facts: FlowRunFacts | None = None
 
     def of(self, queue: RunSetQueue) -> Common:
         """Returns what goes with each block of a run set.
@@ -97,7 +99,10 @@ class SharedContent:
 
     def _definition_of(self, run_set: RunSet) -> bytes:
         factory = run_set.result_factory
-        return definition_of(run_set, self._storages.token_of(factory.storage) if factory.persist_result else None)
+        token = self._storages.token_of(factory.storage) if factory.persist_result else None
+        if self._facts is None:
+            self._facts = FlowRunFacts.of(run_set)
+        return definition_of(run_set, token, self._facts)
 
 
 def _new_key() -> str:

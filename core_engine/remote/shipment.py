@@ -28,6 +28,7 @@ from core_engine.utilities.importing import is_script_module
 
 if TYPE_CHECKING:
     from core_engine.engine.run_sets import RunSet
+    from core_engine.remote.flow_facts import FlowRunFacts
     from core_engine.remote.roads import Road
 
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
@@ -173,12 +174,13 @@ def register_scripts() -> None:
             cloudpickle.register_pickle_by_value(module)
 
 
-def definition_of(run_set: RunSet, storage_token: str | None) -> bytes:
+def definition_of(run_set: RunSet, storage_token: str | None, facts: FlowRunFacts) -> bytes:
     """Returns the pickled definition that all runs of a run set share.
 
     Parameters:
         run_set: The run set.
         storage_token: Key of what this process wrote into the storage of results, None if nothing.
+        facts: What is known of the flow run.
 
     Raises:
         SerializationError: The task cannot be sent; the message names the part that cannot.
@@ -191,6 +193,7 @@ def definition_of(run_set: RunSet, storage_token: str | None) -> bytes:
         run_set.result_factory,
         run_set.log_prints,
         storage_token,
+        facts,
     )
     try:
         return pickled(tuple(definition))[0]

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from core_engine.concurrency.waiting import step
 from core_engine.context import FlowRunContext, TaskRunContext
 from core_engine.runtime.mocks import lookup
 from core_engine.schemas.records import FlowRun
-
-if TYPE_CHECKING:
-    from core_engine.engine.active import ActiveFlowRun
 
 ID_VARIABLE = "CORE_ENGINE__FLOW_RUN_ID"
 
@@ -32,17 +30,13 @@ def _record() -> FlowRun | None:
     context = FlowRunContext.get()
     if context is not None and context.flow_run is not None:
         return context.flow_run if context.run is None else context.run.snapshot()
-    if _run_of_worker() is not None:
-        raise RuntimeError(
-            "On a worker in another process only id, name, flow_name and run_count of the flow run are known. "
-            "Pass what the task needs of it as a parameter."
-        )
     id = _id()
     return None if id is None else _read(_as_id(id))
 
 
-def _run_of_worker() -> ActiveFlowRun | None:
-    """Returns what stands for the flow run where a task executes without it: on a worker in another process."""
+def _run_of_worker() -> Any:
+    """Returns what stands for the flow run where a task executes without it, on a worker in another process, where it
+    must not be read from a database; None elsewhere."""
     if FlowRunContext.get() is not None:
         return None
     task_context = TaskRunContext.get()
@@ -81,21 +75,7 @@ def _of_record(name: str, otherwise: Any) -> Any:
     return read
 
 
-def _of_worker_or_record(name: str, otherwise: Any) -> Any:
-    """The same for what travels to workers, where it must not be read from a database."""
-    of_record = _of_record(name, otherwise)
-
-    def read() -> Any:
-        run = _run_of_worker()
-        return of_record() if run is None else getattr(run.record, name)
-
-    return read
-
-
 def _run_count() -> int:
-    run = _run_of_worker()
-    if run is not None:
-        return run.progress.run_count
     record = _record()
     return 0 if record is None else record.run_count
 
@@ -130,14 +110,26 @@ def _parent_deployment_id() -> str | None:
     return None if record is None or record.deployment_id is None else str(record.deployment_id)
 
 
+def _on_worker(read: Callable[[Any], Any], elsewhere: Callable[[], Any]) -> Callable[[], Any]:
+    """Reads a field of what travelled with the task, where that stands for the flow run."""
+
+    def field() -> Any:
+        run = _run_of_worker()
+        return elsewhere() if run is None else read(run)
+
+    return field
+
+
 _FIELDS = {
     "id": _id,
-    "tags": _tags,
-    "scheduled_start_time": _of_record("expected_start_time", lambda: datetime.now(UTC)),
-    "name": _of_worker_or_record("name", lambda: None),
-    "flow_name": _of_worker_or_record("flow_name", lambda: None),
-    "parameters": _parameters,
-    "parent_flow_run_id": _parent_flow_run_id,
-    "parent_deployment_id": _parent_deployment_id,
-    "run_count": _run_count,
+    "tags": _on_worker(lambda run: list(run.facts.tags), _tags),
+    "scheduled_start_time": _on_worker(
+        lambda run: run.facts.scheduled_start_time, _of_record("expected_start_time", lambda: datetime.now(UTC))
+    ),
+    "name": _on_worker(lambda run: run.record.name, _of_record("name", lambda: None)),
+    "flow_name": _on_worker(lambda run: run.record.flow_name, _of_record("flow_name", lambda: None)),
+    "parameters": _on_worker(lambda run: run.facts.read_parameters(), _parameters),
+    "parent_flow_run_id": _on_worker(lambda run: run.facts.parent_flow_run_id, _parent_flow_run_id),
+    "parent_deployment_id": _on_worker(lambda run: run.facts.parent_deployment_id, _parent_deployment_id),
+    "run_count": _on_worker(lambda run: run.progress.run_count, _run_count),
 }

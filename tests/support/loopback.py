@@ -233,7 +233,8 @@ class LoopbackCluster:
                 self.workers[self.workers.index(process)] = LoopbackProcess(self)
 
     def close(self) -> None:
-        self.closing = True
+        with self.lock:  # whoever replaces a dead worker just now has done so, or does not
+            self.closing = True
         for process in self.workers:
             process.stop()
 

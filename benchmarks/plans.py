@@ -68,7 +68,7 @@ FULL = Plan(
     processes=20,
     commits=100,
     cluster_items=10_000,
-    cluster_single=1_000,
+    cluster_single=3_000,
     cluster_milliseconds=2_000,
     cluster_chain=1_000,
 )

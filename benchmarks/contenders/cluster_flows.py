@@ -34,6 +34,17 @@ def _identities(mapped: Task[..., Any], name: str) -> Any:
     return identities
 
 
+def _one_by_one(name: str) -> Any:
+    @flow(name=name)
+    def one_by_one(size: int) -> int:
+        start = perf_counter_ns()
+        total = sum(identity.submit(number).result() for number in range(size))
+        times_ns.append(perf_counter_ns() - start)
+        return total
+
+    return one_by_one
+
+
 def _naps(mapped: Task[..., Any], kind: str, name: str) -> Any:
     @flow(name=name)
     def naps(size: int) -> int:
@@ -73,6 +84,10 @@ def _nap_cases(kind: str) -> dict[str, Case]:
 CASES: dict[str, Case] = {
     **_identity_case("identities", identity),
     **_identity_case("identities, singly", identity.with_options(map_options=SINGLY)),
+    # A run that is no child of a map says so at its end, in a line of its own.
+    "one after another": Case(
+        _one_by_one("one after another"), lambda size: completed(size, size * (size - 1) // 2, lines=size)
+    ),
     **{name: case for kind in workloads.KINDS for name, case in _nap_cases(kind).items()},
     "chain of maps": Case(chain, lambda size: completed(3 * size, workloads.chain_result(size))),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from time import perf_counter_ns
 from typing import Any
 
@@ -36,6 +37,8 @@ class _Raw(Contender):
         case = self._case.removesuffix(", singly")
         if case == "identities":
             return sum(self._mapped(workloads.identity, range(size)))
+        if case == "one after another":
+            return sum(self._one_by_one(workloads.identity, size))
         if case == "chain of maps":
             return sum(self._chained((workloads.make_value, workloads.change_value, workloads.first_of_value), size))
         seconds = workloads.durations(case, size)
@@ -46,6 +49,9 @@ class _Raw(Contender):
         raise NotImplementedError
 
     def _mapped(self, function: Any, items: Any) -> list[Any]:
+        raise NotImplementedError
+
+    def _one_by_one(self, function: Any, size: int) -> Iterator[Any]:
         raise NotImplementedError
 
     def _chained(self, functions: Any, size: int) -> list[Any]:
@@ -63,6 +69,9 @@ class RawDask(_Raw):
     def _mapped(self, function: Any, items: Any) -> list[Any]:
         return list(self._client.gather(self._client.map(function, items, pure=False)))
 
+    def _one_by_one(self, function: Any, size: int) -> Iterator[Any]:
+        return (self._client.submit(function, number, pure=False).result() for number in range(size))
+
     def _chained(self, functions: Any, size: int) -> list[Any]:
         items: Any = range(size)
         for function in functions:
@@ -79,6 +88,10 @@ class RawRay(_Raw):
     def _mapped(self, function: Any, items: Any) -> list[Any]:
         remote = self._ray.remote(num_cpus=1)(function)
         return list(self._ray.get([remote.remote(item) for item in items]))
+
+    def _one_by_one(self, function: Any, size: int) -> Iterator[Any]:
+        remote = self._ray.remote(num_cpus=1)(function)
+        return (self._ray.get(remote.remote(number)) for number in range(size))
 
     def _chained(self, functions: Any, size: int) -> list[Any]:
         items: Any = range(size)

@@ -18,7 +18,7 @@ from benchmarks.verification import check_round
 RAW = {"dask": "benchmarks.contenders.raw_clusters:RawDask", "ray": "benchmarks.contenders.raw_clusters:RawRay"}
 ENGINE = "benchmarks.contenders.engine:EngineOnCluster"
 SKEWED = workloads.KINDS[3:]
-CASES = ("identities", "identities, singly", *workloads.KINDS, "chain of maps")
+CASES = ("identities", "identities, singly", "one after another", *workloads.KINDS, "chain of maps")
 FEW_CASES = ("identities", SKEWED[1], "chain of maps")
 
 
@@ -60,6 +60,7 @@ def _size(plan: Plan, case: str) -> int:
     sizes = {
         "identities": plan.cluster_items,
         "identities, singly": plan.cluster_single,
+        "one after another": plan.cluster_single // 5,
         "chain of maps": plan.cluster_chain,
     }
     return sizes.get(case, plan.cluster_milliseconds)
@@ -75,7 +76,7 @@ def _count(case: str, size: int) -> int:
 
 def _figures(case: str, size: int) -> dict[str, Callable[[dict[str, Any]], float]]:
     figures: dict[str, Callable[[dict[str, Any]], float]] = {"seconds": _seconds}
-    if case.startswith("identities"):
+    if case == "one after another" or case.startswith("identities"):
         figures["per_second"] = lambda round: size / _seconds(round)
     elif case in workloads.KINDS:
         ideal = workloads.ideal_seconds(workloads.durations(case, size))
@@ -91,9 +92,10 @@ NOTE = (
     "Two workers with one thread each, in one cluster that all contenders use in turn. The clock runs from the map "
     "until every result is there; connecting is not in it, for none. *Recorded*: every task run is in the store with "
     "its states when its result is seen, and is read back after each round. *x bare*: time as a multiple of the bare "
-    "engine's. *x unpacked*: of the flow whose items travel singly. *x ideal*: of the best schedule. The chain maps "
-    "three functions over values of 1 MB; *received*: what came to the flow's process over TCP, as a share of the "
-    "values' bytes; *peak*: of all the cluster's processes."
+    "engine's. *x unpacked*: of the flow whose items travel singly. *x ideal*: of the best schedule. *One after "
+    "another*: each task is submitted when the result of the one before is there. The chain maps three functions over "
+    "values of 1 MB; *received*: what came to the flow's process over TCP, as a share of the values' bytes; *peak*: of "
+    "all the cluster's processes."
 )
 
 COLUMNS = (

@@ -113,6 +113,13 @@ class BaseTaskRunner(ABC):
         """Takes a block of calls; only asked of a runner whose ``takes_blocks`` is true."""
         raise NotImplementedError(f"{type(self).__name__} says that it takes blocks of calls, but has no submit_batch.")
 
+    def most_at_once(self, asynchronous: bool) -> int | None:
+        """Returns how many calls of one flow run the started runner executes at once, of async tasks or of sync ones.
+
+        None means that they are not counted apart, or that nobody here knows. ``core-engine why`` asks.
+        """
+        return None
+
     def preflight(self, task: Task[..., Any], parameters: Mapping[str, Any]) -> None:  # noqa: B027 - few have to check
         """Checks what is about to be called, before anything of it is recorded. Not asked if the runner shares memory.
 

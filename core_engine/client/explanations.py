@@ -41,7 +41,8 @@ class Explanation:
         run_id: The flow run or task run.
         reason: One word: "ended", "cached", "running", "cancelling"; why it waits: "upstream", "slot", "retry",
             "scheduled", "paused", "order" (the runs before it, under a sequential runner), "runner" (a free worker),
-            "process" (no process executes it); "not ready" (it never starts); "unknown".
+            "window" (a place among the async runs under way), "process" (no process executes it); "not ready" (it
+            never starts); "unknown".
         text: The same in a sentence or two for people.
         details: What belongs to the reason, as JSON says it: names, counts, times.
     """

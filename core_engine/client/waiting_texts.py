@@ -40,7 +40,16 @@ def _runner(facts: Mapping[str, Any]) -> str:
     if not facts["executing"]:
         return f"was handed to {name}, where no worker executes anything of this flow run now; {_ahead(facts)}."
     running = f"{facts['executing']:,} task run{'s' if facts['executing'] > 1 else ''}"
-    return f"waits for a free worker of {name}, which executes {running} of this flow run now; {_ahead(facts)}."
+    most = "" if facts.get("most") is None else f", of at most {facts['most']:,} at once"
+    return f"waits for a free worker of {name}, which executes {running} of this flow run now{most}; {_ahead(facts)}."
+
+
+def _window(facts: Mapping[str, Any]) -> str:
+    return (
+        f"waits for a place in the window of the {facts['runner']} task runner, which has {facts['executing']:,} async "
+        f"task run{'' if facts['executing'] == 1 else 's'} of this flow run under way, of at most {facts['most']:,}; "
+        f"{_ahead(facts)}."
+    )
 
 
 def _paused(facts: Mapping[str, Any]) -> str:
@@ -64,6 +73,7 @@ _SENTENCES = {
     "slot": _slot,
     "order": _order,
     "runner": _runner,
+    "window": _window,
     "paused": _paused,
     "retry": _retry,
 }

@@ -23,8 +23,9 @@ def why_it_waits(run: ActiveFlowRun, task_run_id: UUID) -> dict[str, Any]:
     Returns:
         JSON values: ``reason``, and what belongs to it. "running", "ended" and "unknown" have nothing more; "paused"
         has ``until`` (None: no limit), "retry" has ``due``, "upstream" has ``upstream`` (names of runs) and ``count``,
-        "slot" has ``tags`` and ``ahead``, "order" and "runner" have ``ahead``, and "runner" also ``runner`` and
-        ``executing``, the number of task runs of the flow run that execute now.
+        "slot" has ``tags`` and ``ahead``, "order", "window" and "runner" have ``ahead``; "window" and "runner" also
+        ``runner``, ``executing``, the number of task runs of the flow run that execute now (of "window" async ones
+        only), and ``most``, how many may at once (None: not known).
     """
     place = _find(run, task_run_id)
     if place is None:
@@ -82,20 +83,26 @@ def _slot(run_set: RunSet, index: int) -> dict[str, Any] | None:
 
 def _runner(run: ActiveFlowRun, run_set: RunSet, index: int) -> dict[str, Any]:
     """Its inputs are there and so are its slots: it is the runner's turn."""
+    runner = run_set.runner
+    is_async = run_set.task.isasync
+    most = None if runner is None else runner.most_at_once(is_async)
     ahead = 0
     executing = 0
     for other in run.open_sets():
+        if most is not None and other.task.isasync is not is_async:
+            continue  # it takes nothing away from this one
         running = set(other.executing)
         running |= {one for one, active in list(other.active.items()) if active.state._type is RUNNING}
         executing += len(running)
         if other is run_set:
             before = range(index)
-        elif other.runner is run_set.runner and other.group.created <= run_set.group.created:
+        elif other.runner is runner and other.group.created <= run_set.group.created:
             before = range(other.count)
         else:
             continue
         ahead += sum(other.states[one] is None and one not in running for one in before)
     if run_set.waits_in_place:
         return {"reason": "order", "ahead": ahead}
-    name = "" if run_set.runner is None else run_set.runner.name
-    return {"reason": "runner", "runner": name, "ahead": ahead, "executing": executing}
+    name = "" if runner is None else runner.name
+    reason = "window" if is_async and most is not None else "runner"
+    return {"reason": reason, "runner": name, "ahead": ahead, "executing": executing, "most": most}

@@ -45,6 +45,7 @@ class ConcurrentTaskRunner(BaseTaskRunner):
         super().__init__()
         self.max_workers = None if max_workers is None else check_count(max_workers, "max_workers", least=1)
         self._threads: CallThreads | None = None
+        self._workers: int | None = None
         self._async_calls: AsyncCalls | None = None
         self._outcomes: dict[Any, Outcome[State]] = {}
 
@@ -78,9 +79,12 @@ class ConcurrentTaskRunner(BaseTaskRunner):
         else:
             self._threads.add(block)
 
+    def most_at_once(self, asynchronous: bool) -> int | None:
+        return ASYNC_WINDOW if asynchronous else self._workers
+
     async def _start(self, exit_stack: AsyncExitStack) -> None:
-        workers = self.max_workers or get_current_settings().task_runner_max_workers or DEFAULT_MAX_WORKERS
-        self._threads = CallThreads(workers)
+        self._workers = self.max_workers or get_current_settings().task_runner_max_workers or DEFAULT_MAX_WORKERS
+        self._threads = CallThreads(self._workers)
         self._async_calls = AsyncCalls(ASYNC_WINDOW)
         self._outcomes = {}
         exit_stack.push_async_callback(self._tear_down)

@@ -1,12 +1,14 @@
 """Why a run is where it is: ``client.why``, and ``core-engine why`` of another process."""
 
+import asyncio
 import threading
+import time
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from core_engine import flow, pause_flow_run, resume_flow_run, task
+from core_engine import flow, pause_flow_run, resume_flow_run, runtime, task
 from core_engine.client import Explanation, explanations
 from core_engine.exceptions import ObjectNotFound
 from core_engine.task_runners import BaseTaskRunner
@@ -163,7 +165,48 @@ def test_a_run_waits_for_a_worker_and_says_how_many_are_ahead(gate: threading.Ev
     assert (first.details["ahead"], third.details["ahead"]) == (0, 2)
     assert third.text == (
         "Task run 'blocks-3' waits for a free worker of the concurrent task runner, which executes 1 task run of this "
-        "flow run now; 2 are ahead of it."
+        "flow run now, of at most 1 at once; 2 are ahead of it."
+    )
+
+
+@pytest.mark.parametrize("way", ["map", "stream"])
+def test_an_async_run_waits_for_a_place_in_the_window(way: str, monkeypatch: pytest.MonkeyPatch):
+    from runners import concurrent
+
+    monkeypatch.setattr(concurrent, "ASYNC_WINDOW", 2)
+    go = threading.Event()
+
+    @task
+    async def waits(x: int) -> int:
+        while not go.is_set():
+            await asyncio.sleep(0.01)
+        return x
+
+    def last_that_waits(flow_run: UUID) -> Explanation:
+        """Ask until the runs before it have begun."""
+        while True:
+            runs = {run.name: run for run in read_task_runs(flow_run)}
+            if sum(run.state_type == "RUNNING" for run in runs.values()) == 2 and "waits-4" in runs:
+                return why(runs["waits-4"].id)
+            time.sleep(0.01)
+
+    found = []
+
+    @flow(task_runner=ConcurrentTaskRunner())
+    def parent():
+        flow_run = UUID(runtime.flow_run.id)
+        asks = threading.Thread(target=lambda: (found.append(last_that_waits(flow_run)), go.set()))
+        asks.start()
+        futures = waits.map(range(5)) if way == "map" else list(waits.stream(range(5)))
+        asks.join(PATIENCE)
+        return [future.result() for future in futures]
+
+    assert parent() == [0, 1, 2, 3, 4]
+    assert found[0].reason == "window"
+    assert found[0].details == {"runner": "concurrent", "ahead": 2, "executing": 2, "most": 2}
+    assert found[0].text == (
+        "Task run 'waits-4' waits for a place in the window of the concurrent task runner, which has 2 async task runs "
+        "of this flow run under way, of at most 2; 2 are ahead of it."
     )
 
 

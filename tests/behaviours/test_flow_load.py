@@ -72,6 +72,17 @@ FLOWS = """
         pause_flow_run(flow_run_id=get_run_context().flow_run.id, timeout=600)
         return counts("outside-after")
 
+    @flow(persist_result=True)
+    def pauses_its_parent():
+        counts("below-before")
+        pause_flow_run(flow_run_id=flow_run.parent_flow_run_id, timeout=600)
+        return counts("below-after")
+
+    @flow
+    def is_paused_by_its_subflow():
+        pauses_its_parent()
+        return counts("above-after")
+
     @task
     def forgets():
         return ["a value"]
@@ -356,6 +367,22 @@ def test_a_pause_from_outside_ends_the_process_at_the_next_task(create: Create, 
     assert read_flow_run(id).owner is None
     resume_flow_run(id)
     assert read_flow_run(id).state.name == "Resuming"
+
+
+@pytest.mark.behaviour("PAUSE-9", "PAUSE-10", "PAUSE-11")
+def test_a_subflow_that_runs_ends_before_its_parent_leaves_and_is_not_repeated(create: Create, flows: Path):
+    id = create("is_paused_by_its_subflow")
+
+    assert enter_flow_run_engine_from_subprocess(id).is_paused()
+    (stand_in,) = [run for run in read_task_runs(id) if run.is_subflow]
+    assert stand_in.state.is_completed()
+    assert (flows.parent / "below-after").read_text() == "x"
+    assert not (flows.parent / "above-after").exists()
+
+    resume_flow_run(id)
+    ended = execute(id)
+    assert ended.returncode == 0, ended.stderr
+    assert [(flows.parent / name).read_text() for name in ("below-before", "below-after", "above-after")] == ["x"] * 3
 
 
 @pytest.mark.behaviour("PAUSE-13")

@@ -172,8 +172,9 @@ class ActiveFlowRun:
     under it, so that of two threads that end one run only the first does. ``_lock`` guards the registers below.
     While it is paused ``hold`` says that the process stays, and ``refused_start`` whether a run was refused to start;
     both change under ``decisions``. ``pauses`` counts those of this attempt. ``goes_on``: another process began it.
-    ``interrupted`` is when its code was interrupted last (monotonic seconds). ``resumption`` is there if it can be
-    resumed, or is.
+    ``ended_early`` is set under ``decisions`` while the function goes on though its time is over: what was proposed in
+    its place, and what became of that. ``interrupted`` is when its code was interrupted last (monotonic seconds).
+    ``resumption`` is there if it can be resumed, or is.
     """
 
     def __init__(
@@ -211,6 +212,7 @@ class ActiveFlowRun:
         self.named = False
         self.goes_on = False
         self.executing: Executing | None = None
+        self.ended_early: tuple[State, State] | None = None
         self.takes_runs = True
         self._lock = threading.Lock()
         self._open: dict[int, RunSet] = {}

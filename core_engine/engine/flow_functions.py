@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from core_engine.concurrency.interrupts import Interrupt, await_user_code, call_interruptibly, current_section
 from core_engine.concurrency.loops import Timer, engine_loop
+from core_engine.concurrency.threads import service_threads
 from core_engine.engine.cancellation import ExecutingTask, FlowRunCancelled
+from core_engine.schemas.states import RUNNING
 
 if TYPE_CHECKING:
     from core_engine.engine.active import ActiveFlowRun
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from core_engine.flows import Flow
 
 INTERRUPT_AGAIN_SECONDS = 0.1
+# How long after its deadline a function is given to end.
+LATE_SECONDS = 0.05
 
 
 class FlowExpired(Interrupt):
@@ -48,13 +52,18 @@ async def call_flow_function(
     """
     args, kwargs = flow.signature.arguments(parameters)
     if flow.isasync:
-        return await _call_async(flow, run, args, kwargs)
-    return _call_sync(flow, run, args, kwargs)
+        value = await _call_async(flow, run, args, kwargs)
+    else:
+        value = _call_sync(flow, run, args, kwargs)
+    if flow.timeout_seconds is not None and run.deadline is not None and time.monotonic() >= run.deadline:
+        raise FlowTimedOut(flow.timeout_seconds)  # a value that comes late is dropped
+    return value
 
 
 async def _call_async(flow: Flow[..., Any], run: ActiveFlowRun, args: Any, kwargs: Any) -> Any:
     run.executing = executing = ExecutingTask()
     limit = asyncio.timeout(flow.timeout_seconds)
+    alarm = None if flow.timeout_seconds is None else _Alarm(run, flow.timeout_seconds, interrupts=False)
     try:
         async with limit:
             return await await_user_code(flow.fn, args, kwargs)
@@ -71,13 +80,15 @@ async def _call_async(flow: Flow[..., Any], run: ActiveFlowRun, args: Any, kwarg
         raise
     finally:
         executing.ended()
-        run.executing = None
+        _has_ended(run)
+        if alarm is not None:
+            alarm.stop()
 
 
 def _call_sync(flow: Flow[..., Any], run: ActiveFlowRun, args: Any, kwargs: Any) -> Any:
     section = current_section()
     run.executing = section
-    alarm = None if flow.timeout_seconds is None else _Alarm(run, flow.timeout_seconds)
+    alarm = None if flow.timeout_seconds is None else _Alarm(run, flow.timeout_seconds, interrupts=True)
     try:
         value = call_interruptibly(section, run, flow.fn, args, kwargs)
         # A generator's body may start task runs, which are waited for before the run ends.
@@ -91,9 +102,15 @@ def _call_sync(flow: Flow[..., Any], run: ActiveFlowRun, args: Any, kwargs: Any)
             raise FlowTimedOut(flow.timeout_seconds) from None
         raise
     finally:
-        run.executing = None
         if alarm is not None:
             alarm.stop()
+        _has_ended(run)
+
+
+def _has_ended(run: ActiveFlowRun) -> None:
+    """The function has ended: from now on the run's own execution decides what it comes to."""
+    with run.decisions:
+        run.executing = None
 
 
 def _limit(run: ActiveFlowRun) -> float:
@@ -114,11 +131,44 @@ def _expire(run: ActiveFlowRun) -> None:
         run.executing.interrupt(run, FlowExpired)
 
 
-class _Alarm:
-    """Interrupts a flow's function at its deadline, until it has ended. ``_lock`` orders ringing and stopping."""
+def _end_overdue(run: ActiveFlowRun, timeout_seconds: float) -> None:
+    """Records the end of a flow run whose function goes on after the deadline, and of those below it."""
+    from core_engine.engine.outcomes import timed_out_state
+    from core_engine.engine.proposals import decide_flow
+    from core_engine.engine.run_logs import logger_of_flow_run
 
-    def __init__(self, run: ActiveFlowRun, timeout_seconds: float) -> None:
+    for child in list(run.children):
+        _end_overdue(child, timeout_seconds)
+    with run.decisions:
+        state = run.progress.state
+        if run.executing is None or run.ended_early is not None or state is None or state._type is not RUNNING:
+            return
+        proposed = timed_out_state(timeout_seconds)
+        decided = decide_flow(run, proposed).state
+        assert decided is not None
+        run.ended_early = proposed, decided
+    logger_of_flow_run(run).warning(
+        "Flow run exceeded its timeout of %s seconds. Its code did not end with it; its value will be dropped.",
+        timeout_seconds,
+    )
+
+
+class _Alarm:
+    """Interrupts a flow's function at its deadline, until it has ended; the end of one that goes on is recorded.
+
+    ``_lock`` orders ringing and stopping.
+
+    Parameters:
+        run: The flow run.
+        timeout_seconds: The limit.
+        interrupts: Whether the function is interrupted from here; an async one is by its loop.
+    """
+
+    def __init__(self, run: ActiveFlowRun, timeout_seconds: float, interrupts: bool) -> None:
         self._run = run
+        self._timeout_seconds = timeout_seconds
+        self._interrupts = interrupts
+        self._is_late = False
         self._stopped = False
         self._lock = threading.Lock()
         self._timer: Timer = engine_loop().call_later(timeout_seconds, self._ring)
@@ -127,8 +177,13 @@ class _Alarm:
         with self._lock:
             if self._stopped:
                 return
-            _expire(self._run)
-            self._timer = engine_loop().call_later(INTERRUPT_AGAIN_SECONDS, self._ring)
+            if self._interrupts:
+                _expire(self._run)
+            if self._is_late:
+                service_threads.run(lambda: _end_overdue(self._run, self._timeout_seconds))
+            again_seconds = INTERRUPT_AGAIN_SECONDS if self._is_late else LATE_SECONDS
+            self._is_late = True
+            self._timer = engine_loop().call_later(again_seconds, self._ring)
 
     def stop(self) -> None:
         while True:

@@ -309,7 +309,7 @@ async def orchestrate_flow_run(
             return outcome  # paused: the function was left because something in it could not start
         if run.cancelling:
             break
-        state = await propose_flow_state(run, outcome)
+        outcome, state = run.ended_early or (outcome, await propose_flow_state(run, outcome))
         if state._type in FINAL_TYPES or state is outcome:
             await run_flow_hooks(run, state)
         elif state._type not in (RUNNING, PAUSED, CANCELLING):
@@ -342,6 +342,7 @@ async def _execute(
     context = FlowRunContext(**partial_flow_run_context, flow_run=run.snapshot(), parameters=parameters)
     logger = logger_of_flow_run(run)
     factory = context.result_factory
+    run.ended_early = None
     run.deadline = None if flow.timeout_seconds is None else time.monotonic() + flow.timeout_seconds
     try:
         with context, _captured_prints(context):
@@ -356,7 +357,8 @@ async def _execute(
             await _wait_for_task_runs(run)
             return paused_on_the_way(run) or await flow_outcome(run, value, factory)
     except FlowTimedOut as error:
-        logger.error("Flow run exceeded its timeout of %s seconds", error.timeout_seconds)
+        if run.ended_early is None:
+            logger.error("Flow run exceeded its timeout of %s seconds", error.timeout_seconds)
         return timed_out_state(error.timeout_seconds)
     except Exception as error:
         paused = paused_on_the_way(run) or (pause_as_asked(run, error) if isinstance(error, PausedRun) else None)

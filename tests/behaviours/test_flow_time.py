@@ -1,13 +1,28 @@
 """FLOW-TIME: time limits of flows."""
 
+import asyncio
 import threading
+import time
+from collections.abc import Callable
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from core_engine import flow, task
-from tests.behaviours.helpers import block, read_task_runs, stored_flow_state, takes_less_than
+from core_engine import State, flow, task
+from tests.behaviours.helpers import (
+    PATIENCE,
+    block,
+    flow_history,
+    flow_run_id,
+    read_flow_runs,
+    read_states,
+    read_task_runs,
+    stored_flow_state,
+    takes_less_than,
+    wait_until_set,
+)
 
 LIMIT = 0.1
 # Below this a call counts as prompt. What blocks would block for ten seconds.
@@ -256,3 +271,131 @@ async def test_the_deadline_of_a_parent_interrupts_its_async_subflow():
 
     with takes_less_than(PROMPT):
         assert (await parent(return_state=True)).name == "TimedOut"
+
+
+# Functions that go on after their deadline ----------------------------------------------------------------------------
+
+
+def until_recorded(begun: threading.Event, name: str, child: bool = False) -> None:
+    """Wait until the flow run that has begun is recorded in a state, while its function goes on."""
+    wait_until_set(begun)
+    while True:
+        states = {run.flow_name: run.state_name for run in read_flow_runs()}
+        if set(states.values()) == {name} and len(states) == 1 + child:
+            return
+        time.sleep(0.005)
+
+
+def called_in_a_thread(call: Callable[[], Any], then: Callable[[], None]) -> Any:
+    """Call something in a thread, do something else meanwhile, and return what the call returned."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(call()))
+    thread.start()
+    then()
+    thread.join(PATIENCE)
+    return found[0]
+
+
+def seconds_until_timed_out(state: State) -> float:
+    _, running, ended = read_states(flow_run_id(state))
+    return (ended.timestamp - running.timestamp).total_seconds()
+
+
+@pytest.mark.behaviour("FLOW-TIME-1", "FLOW-TIME-5", "I9")
+@pytest.mark.parametrize("way", ["blocks a thread", "blocks its loop", "swallows its cancellation"])
+def test_a_flow_whose_code_goes_on_is_timed_out_at_its_deadline_and_its_value_dropped(way: str):
+    begun, let_go = threading.Event(), threading.Event()
+
+    def held() -> str:
+        begun.set()
+        lock = threading.Lock()
+        lock.acquire()
+        threading.Thread(target=lambda: (let_go.wait(PATIENCE), lock.release())).start()
+        lock.acquire()  # in C: nothing interrupts it
+        return "late"
+
+    @flow(timeout_seconds=LIMIT)
+    def blocks():
+        return held()
+
+    @flow(timeout_seconds=LIMIT)
+    async def blocks_its_loop():
+        return held()
+
+    @flow(timeout_seconds=LIMIT)
+    async def swallows():
+        begun.set()
+        while not let_go.is_set():
+            try:
+                await asyncio.sleep(0.005)
+            except asyncio.CancelledError:
+                pass
+        return "late"
+
+    def call() -> State:
+        if way == "blocks a thread":
+            return blocks(return_state=True)
+        return asyncio.run((blocks_its_loop if way == "blocks its loop" else swallows)(return_state=True))
+
+    def then() -> None:
+        until_recorded(begun, "TimedOut")
+        let_go.set()
+
+    state = called_in_a_thread(call, then)
+
+    assert state.name == "TimedOut"
+    assert flow_history(state) == ["Pending", "Running", "TimedOut"]
+    assert LIMIT <= seconds_until_timed_out(state) < LIMIT + 0.1
+    with pytest.raises(TimeoutError):
+        state.result()
+
+
+@pytest.mark.behaviour("FLOW-TIME-1", "FLOW-HOOK-1")
+def test_a_flow_whose_code_goes_on_is_tried_again_when_that_has_ended():
+    begun, hooks = [threading.Event()], []
+
+    @flow(timeout_seconds=LIMIT, retries=1, on_failure=[lambda *of: hooks.append("failure")])
+    async def once_late():
+        if not begun[0].is_set():
+            begun[0].set()
+            block(4 * LIMIT)
+            return "late"
+        return "in time"
+
+    state = asyncio.run(once_late(return_state=True))
+
+    assert state.result() == "in time"
+    assert flow_history(state) == ["Pending", "Running", "AwaitingRetry", "Running", "Completed"]
+    assert hooks == []
+
+
+@pytest.mark.behaviour("FLOW-TIME-9")
+def test_the_deadline_of_a_parent_is_that_of_a_subflow_whose_code_goes_on():
+    begun, let_go = threading.Event(), threading.Event()
+
+    @flow
+    def child():
+        begun.set()
+        let_go.wait(PATIENCE)
+
+    @flow(timeout_seconds=2 * LIMIT)
+    def parent():
+        child()
+
+    def then() -> None:
+        until_recorded(begun, "TimedOut", child=True)
+        let_go.set()
+
+    assert called_in_a_thread(lambda: parent(return_state=True), then).name == "TimedOut"
+
+
+@pytest.mark.behaviour("FLOW-TIME-1")
+def test_a_value_that_comes_after_the_deadline_is_dropped():
+    @flow(timeout_seconds=LIMIT)
+    def swallows():
+        try:
+            block()
+        except BaseException:
+            return "late"
+
+    assert swallows(return_state=True).name == "TimedOut"

@@ -65,10 +65,10 @@ class LoopThread:
         """Leaves the loop behind, which somebody holds: it ends as by ``stop`` when it is let go. Returns at once."""
         self.loop.call_soon_threadsafe(self.loop.stop)
 
-    def stop(self) -> None:
+    def stop(self, longest_seconds: float = 10.0) -> None:
         """Cancels what still runs on the loop, closes it and waits for its thread. Any thread but its own."""
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(timeout=10)
+        self.thread.join(timeout=longest_seconds)
 
 
 _tasks: set[asyncio.Task[Any]] = set()

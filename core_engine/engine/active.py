@@ -173,7 +173,8 @@ class ActiveFlowRun:
     While it is paused ``hold`` says that the process stays, and ``refused_start`` whether a run was refused to start;
     both change under ``decisions``. ``pauses`` counts those of this attempt. ``goes_on``: another process began it.
     ``ended_early`` is set under ``decisions`` while the function goes on though its time is over: what was proposed in
-    its place, and what became of that. ``interrupted`` is when its code was interrupted last (monotonic seconds).
+    its place, and what became of that; ``ended_elsewhere`` while it goes on after a cancellation: set when the end is
+    recorded. ``interrupted`` is when its code was interrupted last (monotonic seconds).
     ``resumption`` is there if it can be resumed, or is.
     """
 
@@ -213,6 +214,7 @@ class ActiveFlowRun:
         self.goes_on = False
         self.executing: Executing | None = None
         self.ended_early: tuple[State, State] | None = None
+        self.ended_elsewhere: Latch | None = None
         self.takes_runs = True
         self._lock = threading.Lock()
         self._open: dict[int, RunSet] = {}

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from core_engine.concurrency.interrupts import Interrupt, raise_in_task
 from core_engine.concurrency.loops import engine_loop
-from core_engine.concurrency.waiting import Latch, drives_loop
+from core_engine.concurrency.threads import service_threads
+from core_engine.concurrency.waiting import Latch, drives_loop, step
 from core_engine.exceptions import Abort
 from core_engine.schemas.states import CANCELLED, CANCELLING, FINAL_TYPES, State
 
@@ -189,16 +190,38 @@ def cancel_flow_run(run: ActiveFlowRun) -> None:
     for run_set in run.open_sets():
         for index in run_set.unsettled():
             cancel_task_run(run_set, index)
-    _interrupt_function(run)
+    _interrupt_function(run, time.monotonic() + LONGEST_CANCELLATION_SECONDS)
 
 
-def _interrupt_function(run: ActiveFlowRun) -> None:
-    """Interrupts the flow's own function until it has ended."""
+def _interrupt_function(run: ActiveFlowRun, deadline: float) -> None:
+    """Interrupts the flow's own function until it has ended; if it goes on after the deadline, its end is recorded."""
     executing = run.executing
     if executing is None:
         return
     executing.interrupt(run, FlowRunCancelled)
-    engine_loop().call_later(INTERRUPT_AGAIN_SECONDS, lambda: _interrupt_function(run))
+    if time.monotonic() > deadline:
+        service_threads.run(lambda: _end_cancelled(run))
+    engine_loop().call_later(INTERRUPT_AGAIN_SECONDS, lambda: _interrupt_function(run, deadline))
+
+
+def _end_cancelled(run: ActiveFlowRun) -> None:
+    """Calls the hooks of a cancelled flow run whose function goes on, and records its end."""
+    from core_engine.engine.flow_runs import end_as_cancelled
+    from core_engine.engine.run_logs import logger_of_flow_run
+
+    for child in list(run.children):
+        _end_cancelled(child)
+        if child.ended_elsewhere is not None:
+            child.ended_elsewhere.wait()  # its hooks come before those of its parent
+    with run.decisions:
+        if run.executing is None or run.ended_elsewhere is not None:
+            return
+        run.ended_elsewhere = Latch()
+    try:
+        logger_of_flow_run(run).warning("The flow run was cancelled. Its code did not end; its value will be dropped.")
+        step(end_as_cancelled(run))
+    finally:
+        run.ended_elsewhere.set()
 
 
 # Held for a moment, so that an async function either has ended or is left behind.

@@ -322,6 +322,13 @@ async def orchestrate_flow_run(
 
 
 async def _end_as_cancelled(run: ActiveFlowRun) -> State:
+    """Ends a cancelled run whose function has ended, or waits for whoever did that before."""
+    if run.ended_elsewhere is not None:
+        await run.ended_elsewhere
+    return await end_as_cancelled(run)
+
+
+async def end_as_cancelled(run: ActiveFlowRun) -> State:
     """Calls the hooks of the cancellation, and ends the run, unless it ended before it could be cancelled."""
     state = run.progress.state
     assert state is not None

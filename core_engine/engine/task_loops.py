@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# How long the end of a loop waits for code whose runs have ended without it.
+LEFT_BEHIND_SECONDS = 0.1
+
 
 class _Awaited(NamedTuple):
     """A call whose outcome somebody waits for; ``call`` is None for anything but a task run."""
@@ -77,6 +80,8 @@ class AsyncCalls:
         """Runs one call; the outcome is what its ``arun`` returns."""
         outcome: Outcome[float | None] = Outcome()
         self._run(call, outcome)
+        # Also where its code goes on, since it does not react to its cancellation.
+        call.run_set.add_callback(call.index, lambda: outcome.give(None))
         return outcome
 
     def submit(self, call: Callable[[], Awaitable[T]], context: Context | None = None) -> Outcome[T]:
@@ -96,13 +101,13 @@ class AsyncCalls:
         return outcome
 
     def stop(self) -> None:
-        """Ends the loop; what still runs on it is cancelled. Blocks, unless code on it was left behind."""
+        """Ends the loop; what still runs on it is cancelled. Blocks, but hardly for code that was left behind."""
         with self._lock:
             loop, self._current = self._current, None
         if loop is None:
             return
-        if any(call is not None and call.is_left_behind for call in map(_call_of, list(loop.in_flight.values()))):
-            loop.thread.retire()
+        if any(map(_goes_on, list(loop.in_flight.values()))):
+            loop.thread.stop(LEFT_BEHIND_SECONDS)
         else:
             loop.thread.stop()
 
@@ -219,6 +224,12 @@ class AsyncCalls:
 
 def _call_of(entry: TaskCall | _Awaited) -> TaskCall | None:
     return entry.call if type(entry) is _Awaited else entry  # type: ignore[return-value]  # the other type of the two
+
+
+def _goes_on(entry: TaskCall | _Awaited) -> bool:
+    """Returns whether a call goes on whose run has ended."""
+    call = _call_of(entry)
+    return call is not None and (call.is_left_behind or call.run_set.states[call.index] is not None)
 
 
 def _run_of(entry: TaskCall | _Awaited | None) -> ActiveTaskRun | None:

@@ -354,7 +354,7 @@ def test_a_flow_whose_code_goes_on_is_timed_out_at_its_deadline_and_its_value_dr
 def test_a_flow_whose_code_goes_on_is_tried_again_when_that_has_ended():
     begun, hooks = [threading.Event()], []
 
-    @flow(timeout_seconds=LIMIT, retries=1, on_failure=[lambda *of: hooks.append("failure")])
+    @flow(timeout_seconds=LIMIT, retries=1, on_failure=[lambda flow, flow_run, state: hooks.append(state)])
     async def once_late():
         if not begun[0].is_set():
             begun[0].set()

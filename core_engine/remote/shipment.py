@@ -11,7 +11,7 @@ import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -80,6 +80,10 @@ def _function_from(module: str, name: str) -> Any:
     return _attribute(module, name).fn
 
 
+def _code_from(fields: Sequence[Any], filename: str) -> CodeType:
+    return CodeType(*fields).replace(co_filename=filename)
+
+
 def _attribute(module: str, name: str) -> Any:
     import importlib
 
@@ -124,6 +128,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             place = _place_of(obj)
             if place is not None and getattr(_found(place), "fn", None) is obj:
                 return _function_from, place
+        elif type(obj) is CodeType:
+            # cloudpickle leaves out where it was written, which tracebacks are to show.
+            _, fields = self.dispatch_table[CodeType](obj)
+            return _code_from, (fields, obj.co_filename)
         return super().reducer_override(obj)
 
 

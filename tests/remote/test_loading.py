@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from core_engine import flow, task, unmapped
+from core_engine import flow, get_client, task, unmapped
+from core_engine.concurrency.waiting import step
 from core_engine.remote import loading
 from core_engine.task_runners import BaseTaskRunner
 from core_engine.tasks import MapOptions
@@ -248,3 +249,21 @@ def test_a_pickled_value_travels_beside_the_pickle_that_carries_it():
     assert loading.unpacked(arrived) == {"x": [1, 2]}
     assert loading.unpacked(pickle.loads(pickle.dumps(kept, protocol=4))) == {"x": [1, 2]}
     assert sys.getsizeof(kept) >= len(kept.content)
+
+
+@pytest.mark.behaviour("I7", "LOG-1")
+def test_the_traceback_of_a_task_that_travelled_by_value_names_its_file(task_runner: BaseTaskRunner) -> None:
+    @task
+    def fails() -> None:
+        raise ValueError("here")
+
+    @flow(task_runner=task_runner)
+    def outer() -> Any:
+        return [fails.submit()]
+
+    (state,) = outer(return_state=True).result(raise_on_failure=False)
+    stored = step(get_client().read_logs(state.state_details.flow_run_id))
+    (trace,) = [one.entry.message for one in stored if "Traceback" in one.entry.message]
+
+    assert __file__ in trace
+    assert 'raise ValueError("here")' in trace

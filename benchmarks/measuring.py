@@ -37,6 +37,11 @@ def resident_bytes() -> int:
 
 def peak_bytes() -> int:
     """Returns the most memory that this process ever had in RAM."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass  # elsewhere, what `getrusage` says can be that of the process that started this one
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _PEAK_UNIT
 
 

@@ -1,0 +1,7 @@
+"""What cannot travel to Ray's workers, or is missing there."""
+
+from tests.support.cluster_tests import ErrorsOnACluster
+
+
+class TestErrors(ErrorsOnACluster):
+    worker_prefix = "ray-"

@@ -161,7 +161,7 @@ def test_why_is_answered_by_the_process_of_the_run(
     assert "is running since" in cli("why", run["id"][:8]).stdout
     found = cli.json("why", run["name"], "wait_for_end_of-1")
     assert found["reason"] == "runner"
-    assert found["details"] == {"ahead": 0, "executing": 1, "runner": "concurrent"}
+    assert found["details"] == {"ahead": 0, "executing": 1, "most": 1, "runner": "concurrent"}
     assert found["text"] in cli("why", run["id"], "wait_for_end_of-1").stdout
     assert found["text"] in cli("why", found["run_id"]).stdout
     file.unlink()

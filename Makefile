@@ -67,7 +67,7 @@ format: $(TEST) ## format the code and apply the linter's safe fixes
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(TEST) ## measure what a task run costs: ten minutes, or one with QUICK=1
+bench: $(TEST) ## measure what a task run costs: half an hour, or some minutes with QUICK=1
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(BENCH_ARGS)
 
 bench-peers: $(TEST) ## measure other engines beside it, in virtual environments of their own

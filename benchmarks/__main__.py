@@ -43,8 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--plan", choices=PLANS, default="full", help="how much to measure (full: about 10 minutes)")
-    parser.add_argument("--quick", dest="plan", action="store_const", const="quick", help="about a minute")
+    parser.add_argument("--plan", choices=PLANS, default="full", help="how much to measure (full: about half an hour)")
+    parser.add_argument("--quick", dest="plan", action="store_const", const="quick", help="some minutes")
     parser.add_argument(
         "--only", action="append", choices=[section.key for section in SECTIONS], help="only this section; repeatable"
     )

@@ -56,10 +56,7 @@ class CallThreads:
     def add(self, block: CallBlock) -> None:
         """Runs the calls of a block. Any thread."""
         with self._lock:
-            if block.goes_first:
-                self._blocks.appendleft(block)
-            else:
-                self._blocks.append(block)
+            block.line_up(self._blocks)
             start = self._workers == 0
             if start:
                 self._workers = self._limit = 1

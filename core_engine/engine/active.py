@@ -317,6 +317,14 @@ class ActiveFlowRun:
         if hold is not None:
             hold.released.set()
 
+    @property
+    def root(self) -> ActiveFlowRun:
+        """The flow run that is no subflow, above this one or itself."""
+        run = self
+        while run.parent is not None:  # no recursion: flows may be nested until the stack is full
+            run = run.parent
+        return run
+
     def count_interrupted(self) -> None:
         """Counts a task run that crashed because the flow run is being ended, with the topmost that is."""
         topmost = self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -218,7 +219,7 @@ class CallBlock:
         run_set: Whose calls.
         asynchronous: Whether the task's function is a coroutine function, to be run on an event loop.
         in_caller: Whether calls may run in the thread that submits the block, which waits for them (a sync flow).
-        goes_first: Whether its calls are to run before those that wait: it is a run whose retry is due.
+        goes_first: Whether its calls run before those that wait: a retry that is due, or what a worker gave back.
     """
 
     __slots__ = ("_held_by", "_indices", "asynchronous", "goes_first", "in_caller", "run_set", "size")
@@ -251,6 +252,13 @@ class CallBlock:
                 run_set.waiting.discard(index)
                 return TaskCall(run_set, index)
         return None
+
+    def line_up(self, blocks: deque[CallBlock]) -> None:
+        """Takes its place among blocks whose calls are taken from the left."""
+        if self.goes_first:
+            blocks.appendleft(self)
+        else:
+            blocks.append(self)
 
     def rest(self) -> Iterator[int]:
         """Returns the indices of the calls that nobody has taken."""

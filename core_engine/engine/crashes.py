@@ -187,10 +187,8 @@ async def crash_flow_run(run: ActiveFlowRun, error: BaseException) -> None:
     reason = error
     if isinstance(error, (Interrupt, asyncio.CancelledError)):
         reason = signal_for(run) or run.stopping or error
-    ended = run
-    while signal_for(run) is not None and ended.parent is not None:
-        ended = ended.parent  # a signal ends the root, of which the engine loop's thread may not have heard yet
-    ended.stop(reason)
+    # A signal ends the root, of which the engine loop's thread may not have heard yet.
+    (run.root if signal_for(run) is not None else run).stop(reason)
     end = _end_in_order(run, reason, error)
     if drives_loop():
         await _shielded(run, end)

@@ -137,19 +137,13 @@ async def submit_granted(run_set: RunSet, indices: Sequence[int], size: int) -> 
     runner = run_set.runner
     assert runner is not None
     if runner.takes_blocks:
-        goes_first = size == 1 and has_begun(run_set, indices[0])
+        goes_first = size == 1 and run_set.has_begun(indices[0])
         await runner.submit_batch(CallBlock(run_set, indices, size, run_set.in_caller, goes_first))
         return
     for index in indices:
         ended = engine_loop().submit(_run_one, run_set, runner, index)
         if run_set.waits_in_place:
             await ended.arrive_result()
-
-
-def has_begun(run_set: RunSet, index: int) -> bool:
-    """Returns whether a run has been Running before: what is due again goes before what has not begun."""
-    run = run_set.active.get(index)
-    return run is not None and run.run_count > 0
 
 
 async def _run_one(run_set: RunSet, runner: BaseTaskRunner, index: int) -> None:

@@ -187,6 +187,11 @@ class RunSet:
         # Of two threads, one that executes and one that cancels, the first decides which record is the run's.
         return self.active.setdefault(index, run)
 
+    def has_begun(self, index: int) -> bool:
+        """Returns whether a run has been Running before: what is due again goes before what has not begun."""
+        run = self.active.get(index)
+        return run is not None and run.run_count > 0
+
     def settle(self, index: int, state: State) -> bool:
         """Sets the outcome of a run, once.
 

@@ -324,11 +324,8 @@ def ended(run: ActiveFlowRun) -> None:
 
 
 def _episode_of(run: ActiveFlowRun) -> Episode | None:
-    root = run
-    while root.parent is not None:
-        root = root.parent
     episode = _handlers.episode
-    return episode if episode is not None and root in episode.runs else None
+    return episode if episode is not None and run.root in episode.runs else None
 
 
 def signal_for(run: ActiveFlowRun) -> BaseException | None:

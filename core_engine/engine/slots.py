@@ -55,10 +55,8 @@ class SlotGate:
             for index in indices:
                 await self._submit_in_place(index)
             return
-        from core_engine.engine.dispatch import has_begun
-
         with self._lock:
-            if len(indices) == 1 and has_begun(self._run_set, indices[0]):
+            if len(indices) == 1 and self._run_set.has_begun(indices[0]):
                 self._waiting.insert(1, indices[0])  # the first one is being tried just now
             else:
                 self._waiting.extend(indices)

@@ -70,10 +70,7 @@ class AsyncCalls:
 
     def add(self, block: CallBlock) -> None:
         """Runs the calls of a block."""
-        if block.goes_first:
-            self._blocks.appendleft(block)
-        else:
-            self._blocks.append(block)
+        block.line_up(self._blocks)
         self._post(self._fill)
 
     def run(self, call: TaskCall) -> Outcome[float | None]:

@@ -63,10 +63,6 @@ class Commands:
         self._road = road
         self._post = post
 
-    def interrupt(self, shipment: Shipment, position: int, exception: type[Interrupt]) -> None:
-        """Has one run interrupted. The session's thread."""
-        self._send_to(shipment, exception, position)
-
     def stop(self, shipment: Shipment) -> None:
         """Has a whole block stopped. The session's thread."""
         self._send_to(shipment, TaskRunStopped, None)
@@ -90,8 +86,8 @@ class Commands:
         self._send(shipment.worker, shipment.number, shipment.attempt, what)
 
     def interrupt_soon(self, shipment: Shipment, position: int, exception: type[Interrupt]) -> None:
-        """``interrupt``, from any thread."""
-        self._post(lambda: self.interrupt(shipment, position, exception))
+        """Has one run interrupted. Any thread."""
+        self._post(lambda: self._send_to(shipment, exception, position))
 
     def end_unwanted(self, shipment: Shipment, position: int | None, interrupts: int = INTERRUPTS) -> None:
         """Ends the code of a run that has an outcome, or of a whole block (None): interrupts it for a while, then has

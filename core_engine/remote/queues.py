@@ -62,18 +62,15 @@ class RunSetQueue:
         return run_set
 
     def add(self, block: CallBlock) -> None:
-        if block.goes_first:
-            self._blocks.appendleft(block)
-        else:
-            self._blocks.append(block)
+        block.line_up(self._blocks)
         self._waiting += block.size
+        if block.goes_first:  # it was sent before
+            self._unsent += block.size
 
     def add_again(self, positions: list[int]) -> None:
         """Takes runs back; they go before the others."""
         if positions:
-            self._blocks.appendleft(CallBlock(self.run_set, positions, len(positions)))
-            self._waiting += len(positions)
-            self._unsent += len(positions)
+            self.add(CallBlock(self.run_set, positions, len(positions), goes_first=True))
 
     def take(self, slots: int) -> list[TaskCall]:
         """Returns the calls of the next block; none when nothing waits."""

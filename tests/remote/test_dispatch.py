@@ -2,8 +2,7 @@
 
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,7 @@ from core_engine import flow, task
 from core_engine.task_runners import BaseTaskRunner
 from core_engine.tasks import MapOptions
 from tests.support.loopback import LoopbackCluster, LoopbackRunner
-
-PATIENCE = 20.0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from core_engine.remote.commands import Commands
 from core_engine.task_runners import BaseTaskRunner
 from core_engine.tasks import MapOptions
 from tests.support.loopback import LoopbackCluster, LoopbackRunner
+from tests.support.waiting import wait_for
 
 PATIENCE = 20.0
 
@@ -25,13 +26,6 @@ def cluster() -> Iterator[LoopbackCluster]:
     cluster = LoopbackCluster()
     yield cluster
     cluster.close()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def hold_everything() -> None:

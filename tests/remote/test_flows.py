@@ -1,12 +1,10 @@
 """Flows whose tasks run in other processes: states, values, logs, errors and losses, as the store has them."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from core_engine.exceptions import MissingResult, SerializationError
 from core_engine.settings import get_current_settings, temporary_settings
 from core_engine.task_runners import BaseTaskRunner
 from core_engine.tasks import MapOptions
+from tests.support.cluster_tests import ErrorsOnACluster
 from tests.support.loopback import LoopbackCluster, LoopbackRunner
 
 LOCK = threading.Lock()
@@ -387,25 +386,8 @@ def test_an_exception_that_cannot_be_pickled_arrives_as_text(task_runner: BaseTa
         state.result()
 
 
-@pytest.mark.behaviour("D21", "I7")
-def test_a_module_that_is_missing_on_the_worker_is_named(task_runner: BaseTaskRunner, tmp_path: Path) -> None:
-    (tmp_path / "only_here.py").write_text("class Thing:\n    pass\n")
-    with contextlib.ExitStack() as stack:
-        sys.path.insert(0, str(tmp_path))
-        stack.callback(sys.path.remove, str(tmp_path))
-        import only_here  # type: ignore[import-not-found]
-
-        stack.callback(sys.modules.pop, "only_here")
-
-        @task
-        def takes(x: Any) -> str:
-            return type(x).__name__
-
-        states = run_states(task_runner, lambda: takes.map([1, only_here.Thing(), 3]))
-
-    assert [state.name for state in states] == ["Completed", "Crashed", "Completed"]
-    with pytest.raises(Exception, match=r"on worker loopback-\d+: .*only_here"):
-        states[1].result()
+class TestErrors(ErrorsOnACluster):
+    worker_prefix = "loopback-"
 
 
 class Explosive:

@@ -21,15 +21,9 @@ from core_engine.remote.reports import Message, Transition
 from core_engine.runtime import flow_run
 from core_engine.tasks import MapOptions
 from tests.support.loopback import LARGEST_MESSAGE, LoopbackCluster, LoopbackRunner
+from tests.support.waiting import wait_for
 
 PATIENCE = 20.0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 @contextmanager

@@ -1,19 +1,30 @@
 """Tasks that go on for long, in each of the ways in which code can; and how soon a run was ended."""
 
+import os
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
-from core_engine import get_client, task
+from core_engine import State, flow, get_client, task
 from core_engine.concurrency.waiting import step
+from core_engine.context import FlowRunContext
+from core_engine.task_runners import BaseTaskRunner
+from tests.support.waiting import wait_for
 
 WAYS = ("awaits", "sleeps", "computes", "blocks")
 LONG_SECONDS = 40.0
 # What is promised of a cancellation and of a time limit.
 SOON_SECONDS = 1.0
+
+
+@task
+def small(x: int = 0) -> int:
+    return os.getpid()
 
 
 def keep_busy(way: str, begun: Path) -> None:
@@ -52,3 +63,32 @@ def times_of(run_id: Any) -> dict[str, float]:
     states = step(get_client().read_states(run_id))
     times: dict[str, datetime] = {state.name: state.timestamp for state in states}
     return {name: moment.timestamp() for name, moment in times.items()}
+
+
+def cancelled_while_busy(runner: BaseTaskRunner, way: str, folder: Path) -> tuple[State, UUID, float]:
+    """Cancel a flow run while one of its two tasks goes on.
+
+    Returns:
+        The flow run's final state, its id, and when it was asked for, in seconds since the epoch.
+    """
+    ids: list[UUID] = []
+    asked: list[float] = []
+
+    @flow(task_runner=runner)
+    def outer() -> Any:
+        context = FlowRunContext.get()
+        assert context is not None
+        ids.append(context.flow_run.id)
+        futures = [busy(way).submit(folder / "begun"), small.submit()]
+        return [future.result() for future in futures]
+
+    def cancel() -> None:
+        wait_for((folder / "begun").exists)
+        asked.append(time.time())
+        step(get_client().cancel_flow_run(ids[0]))
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    state: State = outer(return_state=True)
+    thread.join()
+    return state, ids[0], asked[0]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,8 +20,8 @@ from core_engine.exceptions import SerializationError
 from core_engine.logging.records import LogEntry
 from core_engine.settings import temporary_settings
 from core_engine.task_runners import BaseTaskRunner
+from tests.support.waiting import wait_for
 
-PATIENCE = 30.0
 RUNS, LINES = 1_000, 100
 
 
@@ -40,13 +40,6 @@ def says(x: int) -> None:
             print(text)
         else:
             library.warning(text)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
 
 
 def run_states(runner: BaseTaskRunner, make: Any) -> list[State]:
@@ -122,6 +115,8 @@ class ErrorsOnACluster:
         assert [state.name for state in states] == ["Completed", "Crashed", "Completed"]
         assert "only_here" in (states[1].message or "")
         assert self.worker_prefix in (states[1].message or "")
+        with pytest.raises(Exception, match=rf"on worker {re.escape(self.worker_prefix)}\S*: .*only_here"):
+            states[1].result()
 
 
 class LinesFromACluster:

@@ -10,21 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from tests.support.waiting import wait_for
+
 PATIENCE = 40.0
-
-
-def wait_for(condition: Callable[[], bool], what: str = "it") -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.02)
 
 
 class DaskProcesses:

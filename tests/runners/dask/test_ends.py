@@ -1,7 +1,5 @@
 """Task and flow runs on Dask that are cancelled, or whose time is over, whatever their code does (D20)."""
 
-import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,17 +8,13 @@ from typing import Any
 import pytest
 from distributed import Client, LocalCluster
 
-from core_engine import State, flow, get_client, task
+from core_engine import flow, get_client
 from core_engine.concurrency.waiting import step
 from runners.dask import DaskTaskRunner
 from tests.runners.dask.conftest import local_cluster
-from tests.support.busy import SOON_SECONDS, WAYS, busy, times_of
-from tests.support.dask_processes import PATIENCE, expect_clean, wait_for
-
-
-@task
-def small() -> int:
-    return os.getpid()
+from tests.support.busy import SOON_SECONDS, WAYS, busy, cancelled_while_busy, small, times_of
+from tests.support.dask_processes import PATIENCE, expect_clean
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -86,32 +80,11 @@ def test_a_task_run_over_its_limit_is_timed_out_and_its_worker_serves_others(
 def test_a_cancelled_flow_run_is_cancelled_with_its_task_runs(
     single_worker: LocalCluster, tmp_path: Path, way: str
 ) -> None:
-    ids: list[Any] = []
-    asked: list[float] = []
-
-    @flow(task_runner=DaskTaskRunner(cluster=single_worker))
-    def outer() -> Any:
-        from core_engine.context import FlowRunContext
-
-        context = FlowRunContext.get()
-        assert context is not None
-        ids.append(context.flow_run.id)
-        futures = [busy(way).submit(tmp_path / "begun"), small.submit()]
-        return [future.result() for future in futures]
-
-    def cancel() -> None:
-        wait_for((tmp_path / "begun").exists)
-        asked.append(time.time())
-        step(get_client().cancel_flow_run(ids[0]))
-
-    thread = threading.Thread(target=cancel)
-    thread.start()
-    state: State = outer(return_state=True)
-    thread.join()
+    state, id, asked = cancelled_while_busy(DaskTaskRunner(cluster=single_worker), way, tmp_path)
 
     assert state.is_cancelled()
-    assert [run.state_name for run in step(get_client().read_task_runs(ids[0]))] == ["Cancelled"] * 2
-    for run in step(get_client().read_task_runs(ids[0])):
-        assert times_of(run.id)["Cancelled"] - asked[0] < SOON_SECONDS
-    assert times_of(ids[0])["Cancelled"] - asked[0] < SOON_SECONDS
+    assert [run.state_name for run in step(get_client().read_task_runs(id))] == ["Cancelled"] * 2
+    for run in step(get_client().read_task_runs(id)):
+        assert times_of(run.id)["Cancelled"] - asked < SOON_SECONDS
+    assert times_of(id)["Cancelled"] - asked < SOON_SECONDS
     expect_idle(single_worker)

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,7 @@ from core_engine import State, as_completed, flow, get_client, get_run_logger, t
 from core_engine.concurrency.waiting import step
 from core_engine.task_runners import BaseTaskRunner
 from runners.dask import DaskTaskRunner
-
-PATIENCE = 20.0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
+from tests.support.waiting import wait_for
 
 
 @dataclasses.dataclass

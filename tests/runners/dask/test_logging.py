@@ -11,7 +11,7 @@ from core_engine.concurrency.waiting import step
 from core_engine.settings import temporary_settings
 from runners.dask import DaskTaskRunner
 from tests.runners.dask.conftest import local_cluster
-from tests.runners.dask.test_flows import wait_for
+from tests.support.waiting import wait_for
 
 
 @task

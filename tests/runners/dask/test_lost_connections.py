@@ -16,8 +16,9 @@ from core_engine import State, flow, get_client, get_run_logger, task
 from core_engine.concurrency.waiting import step
 from core_engine.tasks import MapOptions
 from runners.dask import DaskTaskRunner
-from tests.support.dask_processes import DaskProcesses, expect_clean, free_port, kill, wait_for
+from tests.support.dask_processes import DaskProcesses, expect_clean, free_port, kill
 from tests.support.tcp_proxy import TcpProxy
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.faults
 

@@ -15,7 +15,8 @@ from core_engine.concurrency.waiting import step
 from core_engine.settings import get_current_settings, temporary_settings
 from runners.dask import DaskTaskRunner
 from tests.runners.dask.conftest import OTHER_DEFAULTS
-from tests.support.dask_processes import DaskProcesses, make_certificate, wait_for
+from tests.support.dask_processes import DaskProcesses, make_certificate
+from tests.support.waiting import wait_for
 
 
 @task

@@ -13,7 +13,7 @@ from core_engine import flow, task
 from core_engine.tasks import MapOptions
 from runners.dask import DaskTaskRunner
 from tests.runners.dask.conftest import local_cluster
-from tests.support.dask_processes import wait_for
+from tests.support.waiting import wait_for
 
 
 @task(map_options=MapOptions(batch_size=1))

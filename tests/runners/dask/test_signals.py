@@ -15,7 +15,8 @@ from distributed import Client
 
 from tests.behaviours.helpers import read_flow_runs, read_task_runs
 from tests.faults.helpers import states_of
-from tests.support.dask_processes import PATIENCE, DaskProcesses, expect_clean, leftovers, wait_for
+from tests.support.dask_processes import PATIENCE, DaskProcesses, expect_clean, leftovers
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.faults
 

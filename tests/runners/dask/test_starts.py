@@ -3,9 +3,8 @@
 import os
 import signal
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from core_engine import State, flow, task
 from runners.dask import DaskTaskRunner
 from runners.dask.single_starts import SingleStarts
 from tests.support.starts import lines, note, starts
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.faults
 
@@ -40,13 +40,6 @@ def takes_plugins(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
         monkeypatch.setattr(SingleStarts, "start", refuse)
     return bool(request.param)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 @pytest.mark.behaviour("D22", "DASK-12")

@@ -5,8 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,9 @@ import psutil
 
 from core_engine import get_client
 from core_engine.concurrency.waiting import step
+from tests.support.waiting import wait_for
 
 PATIENCE = 20.0
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait until something has happened."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
 
 
 def messages(flow_run_id: Any) -> list[str]:

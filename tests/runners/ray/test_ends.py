@@ -1,7 +1,6 @@
 """Task and flow runs on Ray that are cancelled, or whose time is over, whatever their code does (D20)."""
 
 import os
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -9,17 +8,12 @@ from typing import Any
 import psutil
 import pytest
 
-from core_engine import State, flow, get_client, task
+from core_engine import flow, get_client, task
 from core_engine.concurrency.waiting import step
 from core_engine.task_runners import BaseTaskRunner
 from core_engine.tasks import MapOptions
-from tests.runners.ray.support import wait_for
-from tests.support.busy import SOON_SECONDS, WAYS, busy, times_of
-
-
-@task
-def small(x: int = 0) -> int:
-    return os.getpid()
+from tests.support.busy import SOON_SECONDS, WAYS, busy, cancelled_while_busy, small, times_of
+from tests.support.waiting import wait_for
 
 
 @pytest.mark.behaviour("D20", "RAY-7")
@@ -64,33 +58,12 @@ def test_a_task_run_over_its_limit_is_timed_out_within_a_second(
 def test_a_cancelled_flow_run_is_cancelled_with_its_task_runs_within_a_second(
     task_runner: BaseTaskRunner, tmp_path: Path, way: str
 ) -> None:
-    ids: list[Any] = []
-    asked: list[float] = []
-
-    @flow(task_runner=task_runner)
-    def outer() -> Any:
-        from core_engine.context import FlowRunContext
-
-        context = FlowRunContext.get()
-        assert context is not None
-        ids.append(context.flow_run.id)
-        futures = [busy(way).submit(tmp_path / "begun"), small.submit()]
-        return [future.result() for future in futures]
-
-    def cancel() -> None:
-        wait_for((tmp_path / "begun").exists)
-        asked.append(time.time())
-        step(get_client().cancel_flow_run(ids[0]))
-
-    thread = threading.Thread(target=cancel)
-    thread.start()
-    state: State = outer(return_state=True)
-    thread.join()
+    state, id, asked = cancelled_while_busy(task_runner, way, tmp_path)
 
     assert state.is_cancelled()
-    first = min(step(get_client().read_task_runs(ids[0])), key=lambda run: run.created)
-    assert times_of(first.id)["Cancelled"] - asked[0] < SOON_SECONDS
-    assert times_of(ids[0])["Cancelled"] - asked[0] < SOON_SECONDS
+    first = min(step(get_client().read_task_runs(id)), key=lambda run: run.created)
+    assert times_of(first.id)["Cancelled"] - asked < SOON_SECONDS
+    assert times_of(id)["Cancelled"] - asked < SOON_SECONDS
 
 
 def is_gone(pid: int) -> bool:

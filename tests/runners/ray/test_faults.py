@@ -14,8 +14,9 @@ from core_engine import State, flow, get_client, get_run_logger, task
 from core_engine.concurrency.waiting import step
 from core_engine.tasks import MapOptions
 from runners.ray import RayTaskRunner, remote_options
-from tests.runners.ray.support import messages, wait_for
+from tests.runners.ray.support import messages
 from tests.support.starts import lines, note, starts
+from tests.support.waiting import wait_for
 
 # Long enough for a start to be reported; a worker that dies sooner may not have told of it.
 REPORTED_SECONDS = 0.3

@@ -18,7 +18,8 @@ from core_engine.task_runners import BaseTaskRunner
 from core_engine.tasks import MapOptions
 from runners.ray import RayTaskRunner
 from runners.sequential import SequentialTaskRunner
-from tests.runners.ray.support import messages, wait_for
+from tests.runners.ray.support import messages
+from tests.support.waiting import wait_for
 
 
 @dataclasses.dataclass

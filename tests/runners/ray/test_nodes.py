@@ -13,8 +13,9 @@ import pytest
 from core_engine import get_client
 from core_engine.concurrency.waiting import step
 from tests.faults.helpers import script
-from tests.runners.ray.support import RayProcesses, can_connect, wait_for
+from tests.runners.ray.support import RayProcesses, can_connect
 from tests.support.starts import lines, starts
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.faults
 
@@ -26,7 +27,7 @@ BEGINNING = """
     from core_engine import flow, task
     from core_engine.tasks import MapOptions
     from runners.ray import RayTaskRunner, remote_options
-    from tests.runners.ray.support import wait_for
+    from tests.support.waiting import wait_for
     from tests.support.starts import note
 
     folder = Path(os.environ["FOLDER"])

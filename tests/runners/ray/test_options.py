@@ -13,7 +13,7 @@ from core_engine import State, flow, task
 from core_engine.task_runners import BaseTaskRunner
 from runners.ray import RayTaskRunner, remote_options
 from runners.ray.options import merged, options_in_force, options_of
-from tests.runners.ray.support import wait_for
+from tests.support.waiting import wait_for
 
 
 @task

@@ -15,7 +15,7 @@ import pytest
 from core_engine import get_client
 from core_engine.concurrency.waiting import step
 from tests.faults.helpers import script
-from tests.runners.ray.support import wait_for
+from tests.support.waiting import wait_for
 
 SMALL = """{"num_cpus": 2, "object_store_memory": 100_000_000}"""
 # Starting and ending a Ray takes seconds, more on a busy machine.
@@ -26,7 +26,7 @@ BEGINNING = f"""
     import psutil
     from core_engine import flow, task, get_run_logger
     from runners.ray import RayTaskRunner, remote_options
-    from tests.runners.ray.support import wait_for
+    from tests.support.waiting import wait_for
 
     SMALL = {SMALL}
 

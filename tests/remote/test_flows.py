@@ -19,7 +19,7 @@ from core_engine.exceptions import MissingResult, SerializationError
 from core_engine.settings import get_current_settings, temporary_settings
 from core_engine.task_runners import BaseTaskRunner
 from core_engine.tasks import MapOptions
-from tests.support.cluster_tests import ErrorsOnACluster
+from tests.support.cluster_tests.errors import ErrorsOnACluster
 from tests.support.loopback import LoopbackCluster, LoopbackRunner
 
 LOCK = threading.Lock()

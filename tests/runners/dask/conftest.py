@@ -13,14 +13,8 @@ from distributed import LocalCluster
 
 from core_engine.task_runners import BaseTaskRunner
 from runners.dask import DaskTaskRunner
+from tests.support.cluster_tests.settings import OTHER_DEFAULTS
 from tests.support.dask_processes import DaskProcesses
-
-# What the workers of the separate cluster were started with, unlike any flow of these tests.
-OTHER_DEFAULTS = {
-    "CORE_ENGINE_LOGGING_LEVEL": "ERROR",
-    "CORE_ENGINE_HOME": "/nonexistent/home-of-the-workers",
-    "CORE_ENGINE_TASK_DEFAULT_RETRIES": "7",
-}
 
 
 @contextmanager

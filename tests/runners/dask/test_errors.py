@@ -10,7 +10,7 @@ from distributed import Client, LocalCluster
 from core_engine import flow, task
 from core_engine.exceptions import MissingResult, SerializationError
 from runners.dask import DaskTaskRunner
-from tests.support.cluster_tests import ErrorsOnACluster
+from tests.support.cluster_tests.errors import ErrorsOnACluster
 from tests.support.dask_processes import DaskProcesses, expect_clean
 
 

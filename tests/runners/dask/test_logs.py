@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cluster_tests import LinesFromACluster
+from tests.support.cluster_tests.lines import LinesFromACluster
 
 
 class TestLines(LinesFromACluster):

@@ -1,7 +1,8 @@
 """A scheduler and workers in processes of their own: settings, versions, encrypted connections, errors at the start."""
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,10 @@ from distributed import Client
 from distributed.security import Security
 
 import runners.dask.workers
-from core_engine import flow, get_client, get_run_logger, task
-from core_engine.concurrency.waiting import step
-from core_engine.settings import get_current_settings, temporary_settings
+from core_engine import flow, task
+from core_engine.task_runners import BaseTaskRunner
 from runners.dask import DaskTaskRunner
-from tests.runners.dask.conftest import OTHER_DEFAULTS
+from tests.support.cluster_tests.settings import AskWorkers, SettingsOnACluster
 from tests.support.dask_processes import DaskProcesses, make_certificate
 from tests.support.waiting import wait_for
 
@@ -35,54 +35,24 @@ def growing(processes_folder: Path) -> Iterator[DaskProcesses]:
 # Settings
 
 
-def settings_of_worker() -> dict[str, str]:
-    settings = get_current_settings()
-    return {
-        "CORE_ENGINE_LOGGING_LEVEL": settings.logging_level,
-        "CORE_ENGINE_HOME": str(settings.home),
-        "CORE_ENGINE_TASK_DEFAULT_RETRIES": str(settings.task_default_retries),
-    }
+class TestSettings(SettingsOnACluster):
+    @pytest.fixture
+    def task_runner(self, dask_processes: DaskProcesses) -> BaseTaskRunner:
+        return DaskTaskRunner(address=dask_processes.address)
 
+    @pytest.fixture
+    def ask_workers(self, dask_processes: DaskProcesses) -> AskWorkers:
+        def ask(function: Callable[[], Any]) -> list[tuple[int, Any]]:
+            def answer() -> tuple[int, Any]:
+                return os.getpid(), function()
 
-@pytest.mark.behaviour("CTX-13", "I3")
-def test_the_flows_settings_are_in_force_in_tasks_and_the_workers_own_before_and_after(
-    dask_processes: DaskProcesses, tmp_path: Path
-) -> None:
-    @task(persist_result=True)
-    def shows() -> Any:
-        get_run_logger().debug("a detail")
-        settings = get_current_settings()
-        return settings_of_worker(), str(settings.local_storage_path), settings.results_persist_by_default
+            with Client(dask_processes.address, set_as_default=False) as client:
+                client.wait_for_workers(2)
+                workers = list(client.scheduler_info()["workers"])
+                on_threads_of_calls = [client.submit(answer, workers=[one], pure=False) for one in workers]
+                return [*client.run(answer).values(), *client.gather(on_threads_of_calls)]
 
-    @flow(task_runner=DaskTaskRunner(address=dask_processes.address))
-    def outer() -> Any:
-        return [shows.submit()]
-
-    changed = {
-        "LOGGING_LEVEL": "DEBUG",
-        "HOME": tmp_path / "home",
-        "LOCAL_STORAGE_PATH": tmp_path / "results",
-        "TASK_DEFAULT_RETRIES": 2,
-        "RESULTS_PERSIST_BY_DEFAULT": True,
-    }
-    with Client(dask_processes.address, set_as_default=False) as client, temporary_settings(changed):
-        (state,) = outer(return_state=True).result()
-        inside, storage, persists = state.result()
-        lines = [one.entry.message for one in step(get_client().read_logs(state.state_details.flow_run_id))]
-        afterwards = client.run(settings_of_worker)
-        on_a_thread_of_calls = client.submit(settings_of_worker, pure=False).result()
-
-    assert inside == {
-        "CORE_ENGINE_LOGGING_LEVEL": "DEBUG",
-        "CORE_ENGINE_HOME": str(tmp_path / "home"),
-        "CORE_ENGINE_TASK_DEFAULT_RETRIES": "2",
-    }
-    assert storage == str(tmp_path / "results")
-    assert list((tmp_path / "results").iterdir())
-    assert persists
-    assert "a detail" in lines
-    assert list(afterwards.values()) == [OTHER_DEFAULTS] * 2
-    assert on_a_thread_of_calls == OTHER_DEFAULTS
+        return ask
 
 
 # Versions

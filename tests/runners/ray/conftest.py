@@ -1,17 +1,18 @@
-"""One Ray of two CPUs for all tests that do not break it. This process is connected to it, as a user's may be."""
+"""One Ray for all tests that do not break it, started by `ray start` with defaults of its own. This process is
+connected to it, as a user's may be."""
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
 
 import pytest
 
 from core_engine.task_runners import BaseTaskRunner
 from runners.ray import RayTaskRunner
-
-# What a Ray needs to be small, for tests.
-SMALL: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 100_000_000}
+from tests.runners.ray.support import RayProcesses
+from tests.support.cluster_tests.settings import OTHER_DEFAULTS
 
 
 @pytest.fixture(autouse=True)
@@ -21,14 +22,27 @@ def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def ray_address() -> Iterator[str]:
-    """A Ray of this session; or the one that the variable TEST_RAY_ADDRESS names, to run these tests on another."""
+def ray_processes() -> Iterator[RayProcesses]:
+    """A head whose worker processes run two tasks at once."""
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        processes = RayProcesses(Path(folder))
+        try:
+            processes.start_head(num_cpus=2, environment=OTHER_DEFAULTS)
+            yield processes
+        finally:
+            processes.close()
+
+
+@pytest.fixture(scope="session")
+def ray_address(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The Ray of this session; or the one that the variable TEST_RAY_ADDRESS names, to run these tests on another."""
     from runners.ray.process import process_ray
 
     other = os.environ.get("TEST_RAY_ADDRESS")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
-        address = process_ray.acquire(other, {} if other else SMALL, logging.getLogger("tests.ray"))
+        wanted = other or request.getfixturevalue("ray_processes").address
+        address = process_ray.acquire(wanted, {}, logging.getLogger("tests.ray"))
     yield address
     process_ray.release()
 

@@ -40,14 +40,15 @@ class RayProcesses:
         self.address = f"127.0.0.1:{free_port()}"
         self.client_address = f"ray://127.0.0.1:{free_port()}"
 
-    def start_head(self, num_cpus: int = 1) -> None:
+    def start_head(self, num_cpus: int = 1, environment: Mapping[str, str] | None = None) -> None:
         port = self.address.rpartition(":")[2]
         client = f"--ray-client-server-port={self.client_address.rpartition(':')[2]}"
-        self._start(f"--num-cpus={num_cpus}", "--head", f"--port={port}", client, f"--temp-dir={self.folder}")
+        place = ("--head", f"--port={port}", client, f"--temp-dir={self.folder}")
+        self._start(f"--num-cpus={num_cpus}", *place, environment=environment)
         wait_for(lambda: can_connect(self.address), seconds=40)
 
     def start_worker(self, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-        return self._start("--num-cpus=1", f"--address={self.address}", environment=environment or {})
+        return self._start("--num-cpus=1", f"--address={self.address}", environment=environment)
 
     def _start(self, *options: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]

@@ -1,6 +1,6 @@
 """Lines of tasks on Ray."""
 
-from tests.support.cluster_tests import LinesFromACluster
+from tests.support.cluster_tests.lines import LinesFromACluster
 
 
 class TestLines(LinesFromACluster):

@@ -4,6 +4,7 @@
     states, schemas         what a run is in; records             exceptions, annotations, context, runtime
     engine                  how calls become runs                 orchestration: the rules, pure
     task_runners            the runner protocol                   concurrency: waiting, threads, loops, interrupts
+    threads                 the user's own threads
     client, backend         how runs are recorded and read        results, serializers, lineage, lazy_states
     settings, logging       configuration, lines of runs          cli, page, testing, utilities
     vocabulary              which names are here, and what to use instead of others (absent_modules)

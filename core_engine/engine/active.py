@@ -12,6 +12,7 @@ from core_engine import ids
 from core_engine.concurrency.interrupts import Interrupt
 from core_engine.concurrency.waiting import Latch
 from core_engine.lineage import Lineage
+from core_engine.logging import runs_here
 from core_engine.orchestration.progress import FlowRunProgress, TaskRunProgress
 from core_engine.schemas.records import FlowRun, TaskRun, TaskRunGroup
 from core_engine.schemas.states import COMPLETED, State
@@ -349,7 +350,9 @@ def register(flow_run: ActiveFlowRun) -> None:
     """Makes a flow run known to the process, for requests from outside and for the progress display."""
     with _register_lock:
         _flow_runs[flow_run.id] = flow_run
-    if flow_run.parent is not None:
+    if flow_run.parent is None:
+        runs_here.add_run(flow_run.id, flow_run.client.log_sink)
+    else:
         with flow_run.parent._lock:
             flow_run.parent.children.append(flow_run)
 
@@ -358,7 +361,9 @@ def unregister(flow_run: ActiveFlowRun) -> None:
     """Takes a flow run that has ended out of what ``register`` keeps, and from its parent's children."""
     with _register_lock:
         _flow_runs.pop(flow_run.id, None)
-    if flow_run.parent is not None:
+    if flow_run.parent is None:
+        runs_here.remove_run(flow_run.id, flow_run.client.log_sink)
+    else:
         with flow_run.parent._lock:
             flow_run.parent.children.remove(flow_run)
 
@@ -379,3 +384,4 @@ def forget_all() -> None:
     global _register_lock
     _register_lock = threading.Lock()
     _flow_runs.clear()
+    runs_here.forget_all()

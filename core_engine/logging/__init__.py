@@ -3,6 +3,7 @@
     records.py        one stored line, and the protocol of what takes it
     loggers.py        get_logger, and silencing
     run_loggers.py    get_run_logger and its kin: loggers that know their run
+    runs_here.py      which flow run this process works for
     formatters.py     console lines and JSON
     handlers.py       the console, and the handler that hands lines to the store
     configuration.py  setup_logging: logging.yml, setting values in it, overrides from the environment

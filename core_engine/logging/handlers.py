@@ -21,6 +21,7 @@ from uuid import UUID
 
 from core_engine.context import FlowRunContext, TaskRunContext
 from core_engine.exceptions import MissingContextError
+from core_engine.logging import runs_here
 from core_engine.logging.records import LogEntry, LogSink
 from core_engine.logging.run_loggers import UNKNOWN, RunId, fields_of, sink_of
 from core_engine.settings import get_current_settings
@@ -35,11 +36,15 @@ _parse_id = lru_cache(maxsize=1024)(UUID)
 
 
 class _Run(NamedTuple):
-    """Whose line a record is; `flow_run_id` None means nobody's, `sink` None that nothing stores it."""
+    """Whose line a record is; `flow_run_id` None means nobody's, `sink` None that nothing stores it.
+
+    `remark` says, behind the line, why it is known of no task run.
+    """
 
     flow_run_id: UUID | None
     task_run_id: UUID | None
     sink: LogSink | None
+    remark: str = ""
 
 
 class APILogHandler(logging.Handler):
@@ -76,7 +81,7 @@ class APILogHandler(logging.Handler):
         try:
             run = self._run_of(record)
             if run.flow_run_id is not None and run.sink is not None:
-                entry = self._entry(record, run.flow_run_id, run.task_run_id)
+                entry = self._entry(record, run.flow_run_id, run.task_run_id, run.remark)
                 _check_size(entry, settings.logging_to_api_max_log_size)
                 run.sink.append_log(entry)
                 self._remember(run.sink)
@@ -127,7 +132,9 @@ class APILogHandler(logging.Handler):
         flow_run_id, task_run_id = _as_id(flow_run), _as_id(task_run)
         context = TaskRunContext.get() or FlowRunContext.get()
         if context is None:
-            return _Run(flow_run_id, task_run_id, None if flow_run_id is None else self._sink_outside_of_runs())
+            if flow_run_id is None:
+                return _run_of_plain_thread(record)
+            return _Run(flow_run_id, task_run_id, self._sink_outside_of_runs())
         if flow_run_id is None:
             fields = fields_of(context, FlowRunContext.get())
             flow_run_id = _as_id(fields["flow_run_id"])
@@ -145,7 +152,7 @@ class APILogHandler(logging.Handler):
             self._last_sink = weakref.ref(sink)
             self._sinks.add(sink)
 
-    def _entry(self, record: logging.LogRecord, flow_run_id: UUID, task_run_id: UUID | None) -> LogEntry:
+    def _entry(self, record: logging.LogRecord, flow_run_id: UUID, task_run_id: UUID | None, remark: str) -> LogEntry:
         is_plain = self.formatter is None and not (record.exc_info or record.exc_text or record.stack_info)
         return LogEntry(
             flow_run_id,
@@ -153,7 +160,7 @@ class APILogHandler(logging.Handler):
             record.name,
             record.levelno,
             getattr(record, "created", None) or time.time(),
-            record.getMessage() if is_plain else self.format(record),
+            (record.getMessage() if is_plain else self.format(record)) + remark,
         )
 
 
@@ -168,6 +175,18 @@ class WorkerLogHandler(APILogHandler):
 
     def _sink_outside_of_runs(self) -> LogSink | None:
         return None  # workers never open the store
+
+
+def _run_of_plain_thread(record: logging.LogRecord) -> _Run:
+    """Find the run of a line that was logged without a context: the only flow run for which this process works."""
+    found = runs_here.only_run()
+    if found is None:
+        return _Run(None, None, None)
+    remark = (
+        f" [of no task run that is known: the thread {record.threadName!r} was started without its context; "
+        "see core_engine.threads.in_context]"
+    )
+    return _Run(found[0], None, found[1], remark)
 
 
 def _is_to_be_sent(record: logging.LogRecord) -> bool:

@@ -128,7 +128,8 @@ def _logger_outside_of_runs(extra: Mapping[str, object]) -> RunLogger:
     if _flow_runs.disabled and _task_runs.disabled:
         return RunLogger(_flow_runs, lambda: {**_describe_flow_run(None, None, None), **extra})
     raise MissingContextError(
-        "There is no run here whose logger could be used. Call get_run_logger() inside a flow or a task; "
+        "There is no run here whose logger could be used. Call get_run_logger() inside a flow or a task, "
+        "in threads of your own through core_engine.threads.in_context; "
         "to call a task's function outside of runs wrap the call in core_engine.logging.disable_run_logger()."
     )
 

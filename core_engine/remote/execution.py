@@ -80,11 +80,7 @@ class BlockExecution(Beating):
         entered: Any = nullcontext()
         if definition.settings != get_current_settings():
             entered = SettingsContext(definition.profile, definition.settings)
-        with entered:
-            if block.process != this_process():
-                from core_engine.logging.configuration import setup_worker_logging
-
-                setup_worker_logging()
+        with entered, nullcontext() if block.process == this_process() else self._runs.logging_here():
             self._runs.load(definition, shared, rows, self._carries(definition))
             if definition.task.isasync:
                 yield from run_side_by_side(self._runs, self.take, self._report)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from core_engine import clock
@@ -51,6 +52,20 @@ class ItemRuns:
         self._shared = shared
         self._rows = rows
         self._factory = WorkerResultFactory.of(definition.result_factory, self._road, carries)
+
+    @contextmanager
+    def logging_here(self) -> Iterator[None]:
+        """While the block lasts, lines of this process are those of its flow run."""
+        from core_engine.logging import runs_here
+        from core_engine.logging.configuration import setup_worker_logging
+
+        setup_worker_logging()
+        run = self._flow_run.record.id, self._client
+        runs_here.add_run(*run)
+        try:
+            yield
+        finally:
+            runs_here.remove_run(*run)
 
     def begin(self, number: int) -> Coroutine[Any, Any, Any] | None:
         """Returns the coroutine that executes an item; None if it is not to be executed, which has been reported."""

@@ -413,6 +413,24 @@ def test_a_value_that_cannot_be_unpickled_here_is_an_error_when_asked_for(task_r
         state.result()
 
 
+@pytest.mark.behaviour("LOG-API-2")
+def test_a_line_of_a_plain_thread_on_a_worker_is_kept_with_the_flow_run(task_runner: BaseTaskRunner) -> None:
+    @task
+    def starts_a_thread() -> None:
+        thread = threading.Thread(target=logging.getLogger("some.library").warning, args=("from a thread",))
+        thread.start()
+        thread.join()
+
+    with temporary_settings({"LOGGING_EXTRA_LOGGERS": "some.library"}):
+        (state,) = run_states(task_runner, lambda: starts_a_thread.submit())
+
+    stored = [one.entry for one in step(get_client().read_logs(state.state_details.flow_run_id))]
+    (entry,) = [entry for entry in stored if entry.message.startswith("from a thread")]
+    assert entry.task_run_id is None
+    assert (entry.worker or "").startswith("loopback-")
+    assert "was started without its context" in entry.message
+
+
 def test_a_worker_that_dies_crashes_its_run_and_no_other(fragile_cluster: LoopbackCluster, tmp_path: Path) -> None:
     @task(map_options=MapOptions(batch_size=5))
     def fragile(x: int) -> int:

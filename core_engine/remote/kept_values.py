@@ -56,16 +56,16 @@ class KeptValues:
         for result in list(self._results.values()):
             if result.has_cached_object():
                 continue
-            if result.size <= left:
-                try:
-                    result.read()
-                    left -= result.size
-                    continue
-                except CoreEngineError as error:
-                    _logger.debug("A result was lost with the cluster: %s", error)
-            else:
+            if result.size > left:
                 missing += 1
-            result.leave()
+                result.leave()
+                continue
+            try:
+                result.read()
+                left -= result.size
+            except CoreEngineError as error:
+                _logger.debug("A result was lost with the cluster: %s", error)
+                result.leave(str(error))
         if missing:
             _logger.warning(
                 "%d large results stayed on the cluster and are missing from now on: together they exceed the setting "

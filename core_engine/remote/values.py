@@ -88,7 +88,7 @@ class ClusterResult(BaseResult[R]):
         road: The way to the cluster; None on the worker.
     """
 
-    __slots__ = ("__weakref__", "_has_value", "_road", "_value", "key", "size", "value_type")
+    __slots__ = ("__weakref__", "_has_value", "_reason_missing", "_road", "_value", "key", "size", "value_type")
 
     stored = False
 
@@ -99,6 +99,7 @@ class ClusterResult(BaseResult[R]):
         self._road = road
         self._has_value = False
         self._value: Any = None
+        self._reason_missing = ""
 
     @property
     def description(self) -> str:
@@ -115,10 +116,7 @@ class ClusterResult(BaseResult[R]):
         if self._has_value:
             return self._value  # type: ignore[no-any-return]
         if self._road is None:
-            raise MissingResult(
-                f"A result of type {self.value_type} ({self.size:,} bytes) was left on the cluster, which is gone or "
-                "lost it. Use persist_result=True to keep it, or read it before the flow run ends."
-            )
+            raise MissingResult(self._reason_missing or self._left())
         try:
             value = self._road.fetch(self.key)
         except Exception as error:
@@ -137,9 +135,15 @@ class ClusterResult(BaseResult[R]):
 
         return await run_blocking(self.read)
 
-    def leave(self) -> None:
-        """The cluster is going away: what was not fetched is missing from now on."""
-        self._road = None
+    def leave(self, reason: str = "") -> None:
+        """The value is missing from now on if it was not fetched; `reason` says why, "" that the cluster is gone."""
+        self._road, self._reason_missing = None, reason
+
+    def _left(self) -> str:
+        return (
+            f"A result of type {self.value_type} ({self.size:,} bytes) was left on the cluster, which is gone or "
+            "lost it. Use persist_result=True to keep it, or read it before the flow run ends."
+        )
 
     def to_json(self) -> None:
         return None

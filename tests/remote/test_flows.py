@@ -390,29 +390,6 @@ class TestErrors(ErrorsOnACluster):
     worker_prefix = "loopback-"
 
 
-class Explosive:
-    def __reduce__(self) -> Any:
-        return explode, (os.getpid(),)
-
-
-def explode(pid: int) -> str:
-    if os.getpid() != pid:
-        raise RuntimeError("not here")
-    return "whole"
-
-
-def test_a_value_that_cannot_be_unpickled_here_is_an_error_when_asked_for(task_runner: BaseTaskRunner) -> None:
-    @task
-    def gives() -> Any:
-        return Explosive()
-
-    (state,) = run_states(task_runner, lambda: gives.submit())
-
-    assert state.is_completed()
-    with pytest.raises(SerializationError, match="RuntimeError: not here"):
-        state.result()
-
-
 @pytest.mark.behaviour("LOG-API-2")
 def test_a_line_of_a_plain_thread_on_a_worker_is_kept_with_the_flow_run(task_runner: BaseTaskRunner) -> None:
     @task

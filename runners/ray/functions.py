@@ -1,4 +1,4 @@
-"""Remote functions: one for each set of options, which Ray exports to its workers once."""
+"""Remote functions, and the mailbox's class. Each is made once in a process: Ray's head keeps what was exported."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from core_engine.remote import run_call
+from core_engine.remote import by_value, run_call
+from runners.ray.mailbox import MOST_WAITING, Mailbox
 from runners.ray.options import NONE
 from runners.ray.worker import execute_at_once, execute_by_and_by
 
@@ -21,7 +22,7 @@ def task_name_of(block: Block) -> str:
 
 
 class RemoteFunctions:
-    """The remote functions of this process. ``_lock`` guards them."""
+    """The remote functions for blocks, one for each set of options. ``_lock`` guards them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -65,6 +66,28 @@ def remote_call() -> Any:
     import ray
 
     return ray.remote(max_retries=0)(run_call)
+
+
+@cache
+def remote_introduction() -> Any:
+    """Returns the remote function by which a node says what it has. It needs nothing of ours there, and no free CPU."""
+    import ray
+
+    return ray.remote(num_cpus=0, max_retries=0)(by_value(_introduce))
+
+
+@cache
+def remote_mailbox() -> Any:
+    """Returns the class of the actor that a flow makes."""
+    import ray
+
+    return ray.remote(num_cpus=0, max_concurrency=MOST_WAITING, max_restarts=0)(Mailbox)
+
+
+def _introduce(versions: Any, library: str) -> tuple[dict[str, str], float]:
+    import time
+
+    return versions(library), time.time()
 
 
 functions = RemoteFunctions()

@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from core_engine.remote import by_value, check_worker, clock_offset_between, versions
+from runners.ray.functions import remote_introduction
 
 ANSWER_SECONDS = 30.0
 
@@ -108,13 +109,7 @@ def _wanted(options: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _ask(node: str) -> Any:
-    """Has a node say what it has. The function needs nothing of ours there, and no free CPU."""
-    function = ray.remote(num_cpus=0, max_retries=0)(by_value(_introduce))
+    """Has a node say what it has."""
     place = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
-    return function.options(name="core-engine-handshake", scheduling_strategy=place).remote(by_value(versions), "ray")
-
-
-def _introduce(versions: Any, library: str) -> tuple[dict[str, str], float]:
-    import time
-
-    return versions(library), time.time()
+    function = remote_introduction().options(name="core-engine-handshake", scheduling_strategy=place)
+    return function.remote(by_value(versions), "ray")

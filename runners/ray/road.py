@@ -22,8 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from core_engine.exceptions import CoreEngineError
 from core_engine.remote import Block, Pickled, WorkerLost, unpacked
 from runners.ray.calls import BlockAtOnce, BlockByAndBy, Call, Calls, Done
-from runners.ray.functions import functions, remote_call, task_name_of
-from runners.ray.mailbox import MOST_WAITING, Mailbox
+from runners.ray.functions import functions, remote_call, remote_mailbox, task_name_of
 from runners.ray.watch import Watch
 from runners.ray.worker import MailboxAddress
 
@@ -242,8 +241,8 @@ class RayRoad:
         context = ray.get_runtime_context()
         self._mailbox_address = (f"core-engine-mailbox-{uuid.uuid4().hex}", context.namespace)
         place = NodeAffinitySchedulingStrategy(node_id=context.get_node_id(), soft=True)
-        options = {"num_cpus": 0, "max_concurrency": MOST_WAITING, "max_restarts": 0, "scheduling_strategy": place}
-        self._mailbox = ray.remote(**options)(Mailbox).options(name=self._mailbox_address[0]).remote()
+        named = remote_mailbox().options(name=self._mailbox_address[0], scheduling_strategy=place)
+        self._mailbox = named.remote()
 
     def _take_messages(self) -> None:
         while self._has_mailbox and not self._is_leaving and self._gone is None:

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,25 @@ PATIENCE = 20.0
 def messages(flow_run_id: Any) -> list[str]:
     """Return the stored lines of a flow run."""
     return [stored.entry.message for stored in step(get_client().read_logs(flow_run_id))]
+
+
+def leftovers() -> dict[str, Any]:
+    """Return what calls have left, or still use, of the Ray that this process is connected to."""
+    import ray
+
+    there, free = ray.cluster_resources(), ray.available_resources()
+    return {
+        "actors": [actor for actor in ray._private.state.actors().values() if actor["State"] != "DEAD"],
+        "in use": {name: most - free.get(name, 0) for name, most in there.items() if free.get(name, 0) < most},
+    }
+
+
+def expect_clean() -> None:
+    """Wait until nothing of ours is on the Ray that this process is connected to."""
+    deadline = time.monotonic() + PATIENCE
+    while any((left := leftovers()).values()):
+        assert time.monotonic() < deadline, f"left on Ray: {left}"
+        time.sleep(0.02)
 
 
 # A busy machine may take longer than Ray Client's server expects of it.

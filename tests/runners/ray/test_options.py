@@ -13,6 +13,7 @@ from core_engine import State, flow, task
 from core_engine.task_runners import BaseTaskRunner
 from runners.ray import RayTaskRunner, remote_options
 from runners.ray.options import merged, options_in_force, options_of
+from tests.runners.ray.support import expect_clean
 from tests.support.waiting import wait_for
 
 
@@ -60,14 +61,11 @@ def test_a_ray_that_runs_is_used_and_left_running_and_clean(
     assert f"connected to, at {ray_address}" in caplog.text
     assert "Nodes: 1, calls at once: 2" in caplog.text
     assert ray.is_initialized()
-    wait_for(lambda: ray.util.list_named_actors(all_namespaces=True) == [])
-    wait_for(lambda: ray.available_resources().get("CPU") == 2)
+    expect_clean()
 
 
 @pytest.mark.behaviour("RAY-3", "D12")
 def test_no_value_of_a_flow_stays_on_a_ray_that_runs(ray_address: str) -> None:
-    import ray
-
     @task
     def make(x: int) -> bytes:
         return bytes([x]) * 10_000_000
@@ -81,9 +79,8 @@ def test_no_value_of_a_flow_stays_on_a_ray_that_runs(ray_address: str) -> None:
         # More than there is room for, one after another: each is let go when nobody can ask for it any more.
         return [measure.submit(make.submit(x)).result() for x in range(15)]
 
-    before = ray.available_resources().get("object_store_memory")
     assert many() == [10_000_000] * 15
-    wait_for(lambda: ray.available_resources().get("object_store_memory") >= before)
+    expect_clean()
 
 
 def test_a_process_that_is_connected_to_one_ray_is_not_connected_to_another(ray_address: str) -> None:

@@ -39,6 +39,11 @@ class SlotGate:
         """The tags that have a limit."""
         return self._tags
 
+    def waiting(self) -> frozenset[int]:
+        """Returns which runs wait here for slots. Any thread."""
+        with self._lock:
+            return frozenset(self._waiting)
+
     def ahead_of(self, index: int) -> int | None:
         """Returns how many runs wait before one for slots, None if it does not wait here. Any thread."""
         with self._lock:

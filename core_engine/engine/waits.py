@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -23,9 +25,9 @@ def why_it_waits(run: ActiveFlowRun, task_run_id: UUID) -> dict[str, Any]:
     Returns:
         JSON values: ``reason``, and what belongs to it. "running", "ended" and "unknown" have nothing more; "paused"
         has ``until`` (None: no limit), "retry" has ``due``, "upstream" has ``upstream`` (names of runs) and ``count``,
-        "slot" has ``tags`` and ``ahead``, "order", "window" and "runner" have ``ahead``; "window" and "runner" also
-        ``runner``, ``executing``, the number of task runs of the flow run that execute now (of "window" async ones
-        only), and ``most``, how many may at once (None: not known).
+        "slot" has ``tags`` and ``ahead`` (task runs of this flow run), "order", "window" and "runner" have ``ahead``;
+        "window" and "runner" also ``runner``, ``executing``, the number of task runs of the flow run that execute now
+        (of "window" async ones only), and ``most``, how many may at once (None: not known).
     """
     place = _find(run, task_run_id)
     if place is None:
@@ -42,7 +44,7 @@ def why_it_waits(run: ActiveFlowRun, task_run_id: UUID) -> dict[str, Any]:
         return {"reason": "paused", "until": None if hold.deadline is None else _text_of(hold.deadline)}
     if state is not None and state._type is SCHEDULED and state.state_details.scheduled_time is not None:
         return {"reason": "retry", "due": state.state_details.scheduled_time.isoformat()}
-    return _upstream(run_set, index) or _slot(run_set, index) or _runner(run, run_set, index)
+    return _upstream(run_set, index) or _slot(run, run_set, index) or _runner(run, run_set, index)
 
 
 def _find(run: ActiveFlowRun, task_run_id: UUID) -> tuple[RunSet, int] | None:
@@ -73,12 +75,17 @@ def _upstream(run_set: RunSet, index: int) -> dict[str, Any] | None:
     return {"reason": "upstream", "upstream": names[:MOST_UPSTREAMS], "count": len(names)}
 
 
-def _slot(run_set: RunSet, index: int) -> dict[str, Any] | None:
+def _slot(run: ActiveFlowRun, run_set: RunSet, index: int) -> dict[str, Any] | None:
     gate = run_set.gate
     if gate is None or index in run_set.active:
         return None
     ahead = gate.ahead_of(index)
-    return None if ahead is None else {"reason": "slot", "tags": sorted(gate.tags), "ahead": ahead}
+    if ahead is None:
+        return None
+    for earlier in takewhile(lambda other: other is not run_set, run.open_sets()):
+        if earlier.gate is not None and earlier.gate.tags & gate.tags:
+            ahead += len(earlier.gate.waiting())
+    return {"reason": "slot", "tags": sorted(gate.tags), "ahead": ahead}
 
 
 def _runner(run: ActiveFlowRun, run_set: RunSet, index: int) -> dict[str, Any]:
@@ -100,9 +107,24 @@ def _runner(run: ActiveFlowRun, run_set: RunSet, index: int) -> dict[str, Any]:
             before = range(other.count)
         else:
             continue
-        ahead += sum(other.states[one] is None and one not in running for one in before)
+        ahead += _count_with_runner(other, before, running)
     if run_set.waits_in_place:
         return {"reason": "order", "ahead": ahead}
     name = "" if runner is None else runner.name
     reason = "window" if is_async and most is not None else "runner"
     return {"reason": reason, "runner": name, "ahead": ahead, "executing": executing, "most": most}
+
+
+def _count_with_runner(run_set: RunSet, indices: Iterable[int], running: Container[int]) -> int:
+    """Returns how many of some runs wait for nothing but the runner."""
+    gate = None if run_set.waits_in_place else run_set.gate
+    held_back = frozenset() if gate is None else gate.waiting()
+
+    def waits_for_runner(index: int) -> bool:
+        if run_set.states[index] is not None or index in running or index in held_back:
+            return False
+        active = run_set.active.get(index)
+        is_due_later = active is not None and active.state._type is SCHEDULED
+        return not is_due_later and _upstream(run_set, index) is None
+
+    return sum(map(waits_for_runner, indices))

@@ -142,9 +142,32 @@ def test_a_run_waits_for_a_slot_and_says_how_many_are_ahead(mapped: bool, gate: 
     found = parent()
 
     assert {one.reason for one in found} == {"slot"}
-    assert [one.details["ahead"] for one in found] == ([0, 1, 2] if mapped else [0, 0, 0])
+    assert [one.details["ahead"] for one in found] == [0, 1, 2]
     assert all(one.details["tags"] == ["db"] for one in found)
     assert "slot under the concurrency limit of tag 'db'" in found[0].text
+
+
+def test_a_run_waits_for_its_turn_under_a_sequential_runner():
+    found = []
+
+    @task
+    def asks(x: int) -> None:
+        if x == 1:
+            runs = {run.name: run for run in read_task_runs(UUID(runtime.flow_run.id))}
+            found.append(why(runs["asks-4"].id))
+
+    @flow(task_runner="sequential")
+    def parent():
+        asks.map(range(5))
+        return 1
+
+    parent()
+
+    assert found[0].reason == "order"
+    assert found[0].details == {"ahead": 2}
+    assert found[0].text == (
+        "Task run 'asks-4' waits for its turn, since the task runner runs one after the other; 2 are ahead of it."
+    )
 
 
 def test_a_run_waits_for_a_worker_and_says_how_many_are_ahead(gate: threading.Event):

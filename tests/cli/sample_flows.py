@@ -1,10 +1,12 @@
 """Flows that the tests of the command line run."""
 
+import asyncio
 import time
 from pathlib import Path
 
 from core_engine import flow, get_run_logger, pause_flow_run, task
 from core_engine.states import Cancelled, Completed, Paused
+from core_engine.tasks import task_input_hash
 from runners.concurrent import ConcurrentTaskRunner
 
 
@@ -125,6 +127,46 @@ def queueing(path: Path) -> str:
     path.write_text("waiting")
     first, second = wait_for_end_of.submit(path), wait_for_end_of.submit(path)
     first.wait(), second.wait()
+    return "done"
+
+
+@task(tags={"scarce"})
+def take_what_is_scarce(path: Path) -> None:
+    wait_for_end_of.fn(path)
+
+
+@task
+async def wait_with_many(path: Path) -> None:
+    is_there = path.exists
+    while is_there():
+        await asyncio.sleep(0.05)
+
+
+@task(retries=1, retry_delay_seconds=3600)
+def fail_once() -> None:
+    raise ValueError("out of milk")
+
+
+@flow(task_runner=ConcurrentTaskRunner(max_workers=1))
+def waiting_for_everything(path: Path, async_runs: int) -> str:
+    """Has runs that wait for each thing that there is to wait for, then makes the file, and ends when it is removed."""
+    cached = double.with_options(cache_key_fn=task_input_hash)
+    cached.submit(1).wait()
+    cached.submit(1).wait()
+    failed = fail_once.submit()
+    while not failed.get_state().is_scheduled():
+        time.sleep(0.01)
+    path.write_text("waiting")
+    taken = take_what_is_scarce.map([path] * 4)
+    while not taken[0].get_state().is_running():
+        time.sleep(0.01)
+    say.submit("at last")
+    say.submit("later", wait_for=taken[:2])
+    wait_with_many.map([path] * async_runs)
+    path.with_suffix(".all").touch()
+    for future in taken:
+        future.wait()
+    failed.cancel()
     return "done"
 
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from core_engine import get_client
+from core_engine.concurrency.waiting import step
+from runners.concurrent import ASYNC_WINDOW
 from tests.cli.conftest import FLOWS, ROOT, Cli, until
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -167,6 +170,46 @@ def test_why_is_answered_by_the_process_of_the_run(
     file.unlink()
     assert process.wait(20) == 0
     assert "ended as Completed" in cli("why", found["run_id"]).stdout
+
+
+def test_why_names_each_thing_that_a_run_can_wait_for(
+    cli: Cli, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core_engine.client.explanations.ANSWER_SECONDS", 20)
+    step(get_client().create_concurrency_limit("scarce", 1))
+    file = tmp_path / "file"
+    arguments = ("-p", f"path={file}", "-p", f"async_runs={ASYNC_WINDOW + 3}")
+    process = start("run", f"{FLOWS}:waiting_for_everything", *arguments, "--quiet")
+    until((tmp_path / "file.all").exists)
+    (run,) = cli.json("runs")
+
+    def why(name: str) -> tuple[str, dict[str, Any]]:
+        found = cli.json("why", run["id"], name)
+        texts[name] = found["text"]
+        return found["reason"], found["details"]
+
+    texts: dict[str, str] = {}
+    last = f"wait_with_many-{ASYNC_WINDOW + 2}"
+    until(lambda: why(last)[1].get("executing") == ASYNC_WINDOW)
+
+    assert cli("why", run["id"], last).stdout.strip() == texts[last]
+    assert why("take_what_is_scarce-3") == ("slot", {"tags": ["scarce"], "ahead": 2})
+    assert why("say-0") == ("runner", {"runner": "concurrent", "ahead": 0, "executing": 1, "most": 1})
+    upstream = ["take_what_is_scarce-0", "take_what_is_scarce-1"]
+    assert why("say-1") == ("upstream", {"upstream": upstream, "count": 2})
+    window = {"runner": "concurrent", "ahead": 2, "executing": ASYNC_WINDOW, "most": ASYNC_WINDOW}
+    assert why(last) == ("window", window)
+    reason, details = why("fail_once-0")
+    assert reason == "retry"
+    assert details["due"] in texts["fail_once-0"]
+    reason, details = why("double-1")
+    assert reason == "cached"
+    assert details["cache_key"] in texts["double-1"]
+    assert details["cached_from"] in texts["double-1"]
+
+    file.unlink()
+    assert process.wait(40) == 0
+    assert "2 are ahead of it" in texts["take_what_is_scarce-3"]
 
 
 def _task_runs(cli: Cli) -> list[dict[str, Any]]:

@@ -80,15 +80,17 @@ def parameters_for_later(parameters: Any) -> dict[str, Any]:
 
     Raises:
         TypeError: They are no mapping from names.
-        ValueError: One is a secret by its name, which is never stored (D32), or is nothing that JSON can say.
+        ValueError: One is a secret by its name, or holds one, which is never stored (D32); or is nothing that JSON can
+            say.
     """
     if not isinstance(parameters, Mapping) or not all(isinstance(name, str) for name in parameters):
         raise TypeError(f"parameters must be a mapping such as {{'name': value}}, not {shown(parameters)}.")
     for name, value in parameters.items():
-        if is_secret_name(name):
+        secret = _secret_name_in(name, value)
+        if secret is not None:
             raise ValueError(
-                f"The parameter {name!r} is a secret by its name, and secrets are not stored, so another process could "
-                "not be given it. Have the flow read it from the environment."
+                f"The parameter {secret!r} is a secret by its name, and secrets are not stored, so another process "
+                "could not be given it. Have the flow read it from the environment."
             )
         try:
             json.dumps(value, allow_nan=False)
@@ -97,6 +99,18 @@ def parameters_for_later(parameters: Any) -> dict[str, Any]:
                 f"The parameter {name!r} cannot be stored for another process: {error}. Give a value that JSON can say."
             ) from error
     return dict(json.loads(json.dumps(parameters)))
+
+
+def _secret_name_in(name: str, value: Any) -> str | None:
+    """Returns the name of a secret that a parameter is or holds; None if there is none."""
+    if is_secret_name(name):
+        return name
+    members: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, Mapping):
+        members = ((str(key), member) for key, member in value.items())
+    elif isinstance(value, list | tuple):
+        members = (("", member) for member in value)
+    return next((found for key, member in members if (found := _secret_name_in(key, member)) is not None), None)
 
 
 def _now() -> datetime:

@@ -79,6 +79,17 @@ class _Shown(reprlib.Repr):
         masked = {key: _MASK if isinstance(key, str) and is_secret_name(key) else value for key, value in beginning}
         return super().repr_dict(masked, level)
 
+    def repr_instance(self, x: Any, level: int) -> str:
+        names = getattr(type(x), "__dataclass_fields__", None) or getattr(type(x), "model_fields", None)
+        try:
+            fields = [(name, getattr(x, name)) for name in names or ()]
+        except Exception:  # the user's code; then the text is too
+            fields = []
+        if not fields or level <= 0:
+            return super().repr_instance(x, level)
+        shown = (f"{name}={SECRET_MASK if is_secret_name(name) else self.repr1(v, level - 1)}" for name, v in fields)
+        return f"{type(x).__name__}({', '.join(shown)})"
+
 
 class _Mask:
     """Stands for a secret value."""

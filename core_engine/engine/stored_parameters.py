@@ -14,6 +14,7 @@ from core_engine.utilities.secret_names import SECRET_MASK, is_secret_name
 _PLAIN = (str, int, float, bool, type(None))
 LONGEST_TEXT = 100_000
 _PLACEHOLDER = re.compile(r"<\w+>")
+_MASKS = (SECRET_MASK, "**********")  # ours, and that of pydantic's SecretStr
 
 
 def stored_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def cannot_be_restored(name: str, stored: Any) -> bool:
     if is_secret_name(name):
         return True
     if isinstance(stored, str):
-        return stored == SECRET_MASK or _PLACEHOLDER.fullmatch(stored) is not None
+        return stored in _MASKS or _PLACEHOLDER.fullmatch(stored) is not None
     if isinstance(stored, dict):
         return any(cannot_be_restored(str(key), value) for key, value in stored.items())
     return isinstance(stored, list) and any(cannot_be_restored("", member) for member in stored)
@@ -36,7 +37,7 @@ def _stored(name: str, value: Any) -> Any:
     if type(value) in _PLAIN:
         return value if not isinstance(value, float) or math.isfinite(value) else str(value)
     try:
-        return json.loads(_as_json(value))
+        return _masked(json.loads(_as_json(value)))
     except Exception as error:
         logging.getLogger("core_engine.engine").debug(
             "The parameter %r cannot be stored as JSON (%s); a placeholder is stored.", name, error
@@ -46,7 +47,7 @@ def _stored(name: str, value: Any) -> Any:
 
 def _as_json(value: Any) -> str:
     try:
-        return json.dumps(_masked(value), allow_nan=False)
+        return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):
         from pydantic_core import to_json
 
@@ -54,11 +55,9 @@ def _as_json(value: Any) -> str:
 
 
 def _masked(value: Any) -> Any:
-    """Masks what stands under secret names in nested mappings."""
+    """Masks what stands under secret names in nested mappings, which were models and dataclasses too."""
     if isinstance(value, dict):
-        return {
-            key: SECRET_MASK if isinstance(key, str) and is_secret_name(key) else _masked(v) for key, v in value.items()
-        }
+        return {key: SECRET_MASK if is_secret_name(key) else _masked(member) for key, member in value.items()}
     if isinstance(value, list):
         return [_masked(member) for member in value]
     return value

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -25,8 +26,11 @@ from core_engine.testing import leaping_clock
 from tests.behaviours.helpers import ask, flow_history, read_flow_run, read_task_runs
 
 FLOWS = """
+    import os
     import pathlib
-    from core_engine import flow, pause_flow_run, task
+    import signal
+    import time
+    from core_engine import flow, get_run_logger, pause_flow_run, task
     from core_engine.context import get_run_context
     from core_engine.runtime import flow_run
 
@@ -48,15 +52,38 @@ FLOWS = """
 
     @flow(retries=2)
     def fails():
+        get_run_logger().info("the last line")
         raise ValueError("always")
+
+    def says_its_last_line():
+        get_run_logger().info("the last line")
+
+    @flow
+    def adds_one(x: int = 1):
+        says_its_last_line()
+        return x + 1
 
     @flow
     def ends_the_program():
+        says_its_last_line()
         raise SystemExit(3)
+
+    @flow
+    def terminates_itself():
+        says_its_last_line()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+
+    @flow
+    def interrupts_itself():
+        says_its_last_line()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(20)
 
     @flow
     def two_steps(name: str = "two"):
         first = counts(name + "-before")
+        says_its_last_line()
         pause_flow_run(timeout=600, reschedule=True)
         return first, counts(name + "-after")
 
@@ -224,6 +251,44 @@ def test_what_is_unexpected_exits_with_1_and_an_exit_is_handed_on(create: Create
     assert main([str(uuid4())]) == 1
     with pytest.raises(SystemExit):
         main([str(create("ends_the_program"))])
+
+
+@pytest.mark.behaviour("FLOW-LOAD-8", "FLOW-LOAD-9")
+@pytest.mark.parametrize(
+    ("flow_name", "code", "state"),
+    [
+        ("adds_one", 0, "COMPLETED"),
+        ("fails", 0, "FAILED"),
+        ("two_steps", 0, "PAUSED"),
+        ("ends_the_program", 3, "CRASHED"),
+        ("terminates_itself", -signal.SIGTERM, "CRASHED"),
+        ("interrupts_itself", -signal.SIGINT, "CRASHED"),
+    ],
+)
+def test_the_exit_code_of_the_process_tells_whether_the_run_came_to_a_state(
+    create: Create, flow_name: str, code: int, state: str
+):
+    id = create(flow_name)
+    ended = execute(id)
+    assert ended.returncode == code, ended.stderr
+    assert read_flow_run(id).state_type == state
+    # What the flow said last is there: lines are stored before the process ends.
+    assert "the last line" in said(id)
+
+
+def said(id: UUID) -> list[str]:
+    return [stored.entry.message for stored in ask(lambda client: client.read_logs(id))]
+
+
+@pytest.mark.behaviour("FLOW-LOAD-9")
+def test_a_process_that_is_not_to_execute_its_run_exits_with_0_and_one_that_cannot_with_1(create: Create):
+    ended = create("adds", x=1)
+    enter_flow_run_engine_from_subprocess(ended)
+    told = {id: execute(id) for id in (ended, uuid4())}
+
+    assert [done.returncode for done in told.values()] == [0, 1]
+    assert "was not executed here" in told[ended].stderr
+    assert "could not be executed" in [*told.values()][1].stderr
 
 
 @pytest.mark.behaviour("FLOW-LOAD-9", "I9")

@@ -1,8 +1,6 @@
-"""Several flows and subflows on one cluster, flows called where a loop runs, and what a scheduler keeps of them."""
+"""Subflows on several clusters, and what a scheduler keeps of many runs."""
 
-import asyncio
 import gc
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psutil
@@ -10,7 +8,6 @@ import pytest
 from distributed import Client, LocalCluster
 
 from core_engine import flow, task
-from core_engine.task_runners import BaseTaskRunner
 from runners.dask import DaskTaskRunner
 from tests.support.dask_processes import DaskProcesses, expect_clean
 
@@ -55,43 +52,6 @@ def test_subflows_have_their_own_runner_or_the_same_cluster(
     assert one in dask_cluster.scheduler_info["workers"]
     assert other not in dask_cluster.scheduler_info["workers"]
     assert numbers == [8, 4]
-
-
-@pytest.mark.behaviour("DASK-5", "D28")
-def test_flows_at_once_on_one_cluster_keep_to_themselves(dask_cluster: LocalCluster) -> None:
-    @flow(task_runner=DaskTaskRunner(cluster=dask_cluster))
-    def sums(start: int) -> int:
-        futures = double.map(range(start, start + 300))
-        return sum(future.result() for future in futures)
-
-    with ThreadPoolExecutor(3) as pool:
-        totals = list(pool.map(sums, [0, 1_000, 2_000]))
-
-    assert totals == [2 * sum(range(start, start + 300)) for start in (0, 1_000, 2_000)]
-    with Client(dask_cluster, set_as_default=False) as client:
-        expect_clean(client)
-
-
-@pytest.mark.behaviour("FLOW-CALL-4", "RUN-7")
-def test_flows_are_called_where_a_loop_runs_as_in_a_notebook(task_runner: BaseTaskRunner) -> None:
-    @task
-    async def double_async(x: int) -> int:
-        await asyncio.sleep(0)
-        return 2 * x
-
-    @flow(task_runner=task_runner)
-    async def asynchronous() -> list[int]:
-        futures = await double_async.map(range(3))
-        return [await future.result() for future in futures]
-
-    @flow(task_runner=task_runner)
-    def synchronous() -> list[int]:
-        return [future.result() for future in double.map(range(3))]
-
-    async def cell() -> Any:
-        return await asynchronous(), synchronous(), await asyncio.gather(asynchronous(), asynchronous())
-
-    assert asyncio.run(cell()) == ([0, 2, 4], [0, 2, 4], [[0, 2, 4], [0, 2, 4]])
 
 
 def state_of_scheduler(dask_scheduler: Any = None) -> dict[str, int]:

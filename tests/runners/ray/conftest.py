@@ -5,6 +5,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,16 +22,29 @@ def no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
 
 
-@pytest.fixture(scope="session")
-def ray_processes() -> Iterator[RayProcesses]:
-    """A head whose worker processes run two tasks at once."""
+@contextmanager
+def processes() -> Iterator[RayProcesses]:
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         processes = RayProcesses(Path(folder))
         try:
-            processes.start_head(num_cpus=2, environment=OTHER_DEFAULTS)
             yield processes
         finally:
             processes.close()
+
+
+@pytest.fixture(scope="session")
+def ray_processes() -> Iterator[RayProcesses]:
+    """A head whose worker processes run two tasks at once."""
+    with processes() as started:
+        started.start_head(num_cpus=2, environment=OTHER_DEFAULTS)
+        yield started
+
+
+@pytest.fixture
+def nodes() -> Iterator[RayProcesses]:
+    """A head and workers as a test starts them, which end with it."""
+    with processes() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -67,8 +67,11 @@ class RayProcesses:
         self._start(f"--num-cpus={num_cpus}", *place, environment=environment)
         wait_for(lambda: can_connect(self.address), seconds=40)
 
-    def start_worker(self, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-        return self._start("--num-cpus=1", f"--address={self.address}", environment=environment)
+    def start_worker(
+        self, environment: Mapping[str, str] | None = None, address: str | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a node of one CPU; `address` is where it finds the head, None: at its own address."""
+        return self._start("--num-cpus=1", f"--address={address or self.address}", environment=environment)
 
     def _start(self, *options: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]

@@ -1,10 +1,8 @@
 """Ray of several nodes, started by `ray start`: nodes that join, die, or lack something, and the end of the head."""
 
 import json
-import tempfile
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +46,6 @@ BEGINNING = """
 
 def source(rest: str) -> str:
     return textwrap.dedent(BEGINNING) + textwrap.dedent(rest)
-
-
-@pytest.fixture
-def nodes() -> Iterator[RayProcesses]:
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        processes = RayProcesses(Path(folder))
-        try:
-            yield processes
-        finally:
-            processes.close()
 
 
 @pytest.mark.behaviour("RAY-1", "RAY-3", "D12", "D21")

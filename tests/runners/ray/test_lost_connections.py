@@ -1,0 +1,122 @@
+"""Connections to a head that stand still or break: runs go on where they were, and none is executed twice (D22)."""
+
+import json
+import textwrap
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core_engine import get_client
+from core_engine.concurrency.waiting import step
+from tests.faults.helpers import Script, script
+from tests.runners.ray.support import RayProcesses, can_connect, messages
+from tests.support.starts import lines, starts
+from tests.support.tcp_proxy import TcpProxy
+from tests.support.waiting import wait_for
+
+pytestmark = pytest.mark.faults
+
+CUT_SECONDS = 10.0
+RAY_SECONDS = 50.0
+RUNS = 60
+
+SOURCE = f"""
+    import json, os, time
+    from pathlib import Path
+    from core_engine import flow, get_run_logger, task
+    from core_engine.tasks import MapOptions
+    from runners.ray import RayTaskRunner
+    from tests.support.starts import note
+    from tests.support.waiting import wait_for
+
+    path = Path(os.environ["FOLDER"]) / "starts"
+    node = os.environ.get("NODE", "head")
+
+    @task(map_options=MapOptions(batch_size=2))
+    def says(x):
+        path.with_name(node).touch()
+        note(path, x)
+        for line in range(5):
+            get_run_logger().info("line %d of %d", line, x)
+            time.sleep(0.08)
+        return x
+
+    @flow(task_runner=RayTaskRunner(address=os.environ["ADDRESS"]))
+    def outer():
+        return says.map(range({RUNS}))
+
+    states = outer(return_state=True).result(raise_on_failure=False)
+    print(json.dumps([state.result() if state.is_completed() else [state.name, state.message] for state in states]))
+    """
+
+
+@contextmanager
+def proxy_for(address: str) -> Iterator[TcpProxy]:
+    host, _, port = address.rpartition(":")
+    wait_for(lambda: can_connect(address), seconds=RAY_SECONDS)
+    proxy = TcpProxy((host, int(port)))
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+def running_flow(folder: Path, address: str) -> Any:
+    return script(folder, textwrap.dedent(SOURCE), ADDRESS=address, FOLDER=str(folder), RAY_AUTH_MODE="disabled")
+
+
+def disturb(proxy: TcpProxy, path: Path, how: str) -> None:
+    """Have the connections stand still for a while, or break, in the middle of the map."""
+    wait_for(lambda: len(starts(path)) > 10, seconds=RAY_SECONDS)
+    if how == "breaks":
+        proxy.break_off()
+        return
+    proxy.stop_forwarding()
+    threading.Event().wait(CUT_SECONDS)
+    proxy.go_on()
+
+
+def expect_all_once(running: Script, path: Path) -> None:
+    """Wait for the end, at which all runs have completed, were started once, and are told of once."""
+    code, errors = running.end(RAY_SECONDS)
+    assert code == 0, errors
+    assert json.loads(running.lines[-1]) == list(range(RUNS)), errors
+    assert lines() == starts(path) == Counter({str(x): 1 for x in range(RUNS)})
+    (run,) = step(get_client().read_flow_runs())
+    said = Counter(line for line in messages(run.id) if line.startswith("line "))
+    assert said == Counter(f"line {line} of {x}" for x in range(RUNS) for line in range(5))
+
+
+@pytest.mark.behaviour("D22", "D23", "I2")
+@pytest.mark.parametrize("how", ["stands still", "breaks"])
+def test_a_node_whose_connection_to_the_head_is_interrupted_goes_on(
+    nodes: RayProcesses, tmp_path: Path, how: str
+) -> None:
+    nodes.start_head()
+    with proxy_for(nodes.address) as proxy:
+        nodes.start_worker({"NODE": "worker"}, address=proxy.address.removeprefix("tcp://"))
+        with running_flow(tmp_path, nodes.address) as running:
+            disturb(proxy, tmp_path / "starts", how)
+            ran_on = expect_all_once(running, tmp_path / "starts")
+
+    assert "worker" in ran_on
+
+
+@pytest.mark.behaviour("D22", "D23")
+@pytest.mark.parametrize("how", ["stands still", "breaks"])
+@pytest.mark.parametrize("way", ["address", "client"])
+def test_a_flow_whose_connection_to_the_head_is_interrupted_goes_on(
+    nodes: RayProcesses, tmp_path: Path, way: str, how: str
+) -> None:
+    nodes.start_head(num_cpus=2)
+    address = nodes.client_address.removeprefix("ray://") if way == "client" else nodes.address
+    with proxy_for(address) as proxy:
+        scheme = "ray://" if way == "client" else ""
+        with running_flow(tmp_path, scheme + proxy.address.removeprefix("tcp://")) as running:
+            disturb(proxy, tmp_path / "starts", how)
+            expect_all_once(running, tmp_path / "starts")

@@ -1,14 +1,21 @@
-"""``core-engine cancel``: end a flow run before its time."""
+"""``core-engine cancel``: end a flow run or a task run before its time."""
 
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core_engine.cli.errors import ExitCode
-from core_engine.cli.output import RunArgument, short_id
+from core_engine.cli.output import RunOrTaskRunArgument, TaskRunArgument, short_id
+from core_engine.exceptions import ObjectNotFound
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from core_engine.backend.store import Store
+    from core_engine.schemas.records import FlowRun, TaskRun
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -17,34 +24,50 @@ POLL_SECONDS = 0.05
 
 @app.command()
 def cancel(
-    run: RunArgument,
+    run: RunOrTaskRunArgument,
+    task_run: TaskRunArgument = None,
     wait: Annotated[
         float, typer.Option("--wait", min=0, metavar="SECONDS", help="How long to wait until the run has ended.")
     ] = 0,
 ) -> None:
-    """Cancel a flow run: at once if no process executes it, else its process is asked, and sees it within a second."""
-    from core_engine.cli.opening import existing, open_store, read_run
+    """Cancel a flow run, or one task run: at once if no process executes it, else its process is asked, and sees it
+    within a second."""
+    from core_engine.cli.opening import open_store, read_run_id
     from core_engine.client import get_client
     from core_engine.concurrency.waiting import step
+    from core_engine.schemas.records import FlowRun
 
     store = open_store()
-    flow_run = read_run(store, run)
-    if flow_run.state is not None and flow_run.state.is_final():
-        typer.echo(f"{flow_run.name} has already ended: {flow_run.state}", err=True)
+    found = _read(store, read_run_id(store, run, task_run))
+    if _has_ended(found):
+        typer.echo(f"{found.name} has already ended: {found.state}", err=True)
         raise typer.Exit(ExitCode.FAILED)
-    step(get_client().cancel_flow_run(flow_run.id))
-    flow_run = existing(store, flow_run.id)
-    if flow_run.state is not None and flow_run.state.is_final():
-        typer.echo(f"{flow_run.name}: {flow_run.state}")
+    client = get_client()
+    is_flow_run = isinstance(found, FlowRun)
+    step(client.cancel_flow_run(found.id) if is_flow_run else client.cancel_task_run(found.id))
+    if _ends_within(store, found.id, wait):
+        typer.echo(f"{found.name}: {_read(store, found.id).state}")
         return
-    deadline = time.monotonic() + wait
-    while wait and time.monotonic() < deadline:
-        flow_run = existing(store, flow_run.id)
-        if flow_run.state is not None and flow_run.state.is_final():
-            typer.echo(f"{flow_run.name}: {flow_run.state}")
-            return
+    flow_run_id = found.id if isinstance(found, FlowRun) else found.flow_run_id
+    typer.echo(f"Asked for {found.name} to be cancelled. `core-engine show {short_id(flow_run_id)}` says how it goes.")
+
+
+def _read(store: Store, id: UUID) -> FlowRun | TaskRun:
+    found = store.read_flow_run(id) or store.read_task_run(id)
+    if found is None:
+        raise ObjectNotFound(f"There is no run {id} in {store.path}.")
+    return found
+
+
+def _has_ended(run: FlowRun | TaskRun) -> bool:
+    return run.state is not None and run.state.is_final()
+
+
+def _ends_within(store: Store, id: UUID, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not _has_ended(_read(store, id)):
+        if time.monotonic() >= deadline:
+            return False
         time.sleep(POLL_SECONDS)
         store.reconcile(time.time())
-    typer.echo(
-        f"Asked for {flow_run.name} to be cancelled. `core-engine show {short_id(flow_run.id)}` says how it goes."
-    )
+    return True

@@ -27,6 +27,16 @@ RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A flow run: its id, the unique beginning of one, or its name.")
 ]
 
+RunOrTaskRunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A flow run: its id, the unique beginning of one, or its name; or the id of a task run."
+    ),
+]
+TaskRunArgument = Annotated[
+    str | None, typer.Argument(metavar="[TASK_RUN]", help="A task run of that flow run, by its name, such as load-3.")
+]
+
 STYLES = {
     StateType.COMPLETED: "green",
     StateType.FAILED: "bold red",

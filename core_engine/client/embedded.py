@@ -11,7 +11,7 @@ from core_engine import clock
 from core_engine.backend import Backend, open_backend
 from core_engine.concurrency.waiting import Latch, run_blocking
 from core_engine.exceptions import ObjectNotFound, SettingsError
-from core_engine.option_checks import check_count, check_text
+from core_engine.option_checks import check_count, check_id, check_text
 from core_engine.settings import get_current_settings
 
 if TYPE_CHECKING:
@@ -80,13 +80,14 @@ class EmbeddedClient:
 
     # Reading ----------------------------------------------------------------------------------------------------------
 
-    async def read_flow_run(self, flow_run_id: UUID) -> FlowRun:
+    async def read_flow_run(self, flow_run_id: UUID | str) -> FlowRun:
         """Returns a flow run.
 
         Raises:
             ObjectNotFound: There is none of this id.
         """
-        return _found(await self._read(lambda: self.store.read_flow_run(flow_run_id)), "flow run", flow_run_id)
+        id = check_id(flow_run_id, "flow_run_id")
+        return _found(await self._read(lambda: self.store.read_flow_run(id)), "flow run", id)
 
     async def read_flow_runs(
         self, *, since: datetime | None = None, before: datetime | None = None, **filters: Unpack[FlowRunFilters]
@@ -101,40 +102,49 @@ class EmbeddedClient:
         first, end = _seconds(since), _seconds(before)
         return await self._read(lambda: self.store.read_flow_runs(since=first, before=end, **filters))
 
-    async def read_task_run(self, task_run_id: UUID) -> TaskRun:
+    async def read_task_run(self, task_run_id: UUID | str) -> TaskRun:
         """Returns a task run.
 
         Raises:
             ObjectNotFound: There is none of this id.
         """
-        return _found(await self._read(lambda: self.store.read_task_run(task_run_id)), "task run", task_run_id)
+        id = check_id(task_run_id, "task_run_id")
+        return _found(await self._read(lambda: self.store.read_task_run(id)), "task run", id)
 
-    async def read_task_runs(self, flow_run_id: UUID, **filters: Unpack[TaskRunFilters]) -> list[TaskRun]:
+    async def read_task_runs(self, flow_run_id: UUID | str, **filters: Unpack[TaskRunFilters]) -> list[TaskRun]:
         """Returns the task runs of a flow run, also those that have not started, in the order of their making.
 
         Parameters:
             flow_run_id: The flow run.
             filters: task_name, state_types, state_names, order, limit, offset.
         """
-        return await self._read(lambda: self.store.read_task_runs(flow_run_id, **filters))
+        id = check_id(flow_run_id, "flow_run_id")
+        return await self._read(lambda: self.store.read_task_runs(id, **filters))
 
-    async def read_states(self, run_id: UUID) -> list[State]:
+    async def read_states(self, run_id: UUID | str) -> list[State]:
         """Returns every state that a flow run or task run has been in, oldest first."""
-        return await self._read(lambda: self.store.read_states(run_id))
+        id = check_id(run_id, "run_id")
+        return await self._read(lambda: self.store.read_states(id))
 
-    async def read_events(self, flow_run_id: UUID, after: str | None = None, limit: int | None = None) -> list[Event]:
+    async def read_events(
+        self, flow_run_id: UUID | str, after: str | None = None, limit: int | None = None
+    ) -> list[Event]:
         """Returns the state changes of a flow run and its task runs in order; `after`: an event's cursor, None: all."""
-        return await self._read(lambda: self.store.read_events(flow_run_id, after=after, limit=limit))
+        id = check_id(flow_run_id, "flow_run_id")
+        return await self._read(lambda: self.store.read_events(id, after=after, limit=limit))
 
     async def read_logs(
-        self, flow_run_id: UUID | None = None, task_run_id: UUID | None = None, **filters: Unpack[LogFilters]
+        self,
+        flow_run_id: UUID | str | None = None,
+        task_run_id: UUID | str | None = None,
+        **filters: Unpack[LogFilters],
     ) -> list[StoredLog]:
         """Returns stored log lines in order; `filters`: min_level, after (a cursor), limit."""
-        return await self._read(
-            lambda: self.store.read_logs(flow_run_id=flow_run_id, task_run_id=task_run_id, **filters)
-        )
+        flow = None if flow_run_id is None else check_id(flow_run_id, "flow_run_id")
+        task = None if task_run_id is None else check_id(task_run_id, "task_run_id")
+        return await self._read(lambda: self.store.read_logs(flow_run_id=flow, task_run_id=task, **filters))
 
-    async def why(self, run_id: UUID) -> Explanation:
+    async def why(self, run_id: UUID | str) -> Explanation:
         """Says why a flow run or task run is where it is: what it waits for, where its value came from, how it ended.
 
         What only the process of the flow run knows is asked of that process, which has a second to answer.
@@ -144,7 +154,7 @@ class EmbeddedClient:
         """
         from core_engine.client.explanations import explain
 
-        return await explain(self, run_id)
+        return await explain(self, check_id(run_id, "run_id"))
 
     async def _read(self, function: Callable[[], T]) -> T:
         await self.journal_committed(self.journal.position)
@@ -152,13 +162,13 @@ class EmbeddedClient:
 
     # Changing ---------------------------------------------------------------------------------------------------------
 
-    async def set_flow_run_state(self, flow_run_id: UUID, state: State, force: bool = False) -> State:
+    async def set_flow_run_state(self, flow_run_id: UUID | str, state: State, force: bool = False) -> State:
         """Proposes a state for a flow run; see ``core_engine.engine.propose_state``."""
-        return await self.propose(state, force=force, flow_run_id=flow_run_id)
+        return await self.propose(state, force=force, flow_run_id=check_id(flow_run_id, "flow_run_id"))
 
-    async def set_task_run_state(self, task_run_id: UUID, state: State, force: bool = False) -> State:
+    async def set_task_run_state(self, task_run_id: UUID | str, state: State, force: bool = False) -> State:
         """Proposes a state for a task run; see ``core_engine.engine.propose_state``."""
-        return await self.propose(state, force=force, task_run_id=task_run_id)
+        return await self.propose(state, force=force, task_run_id=check_id(task_run_id, "task_run_id"))
 
     async def propose(
         self, state: State, force: bool = False, task_run_id: UUID | None = None, flow_run_id: UUID | None = None
@@ -168,7 +178,7 @@ class EmbeddedClient:
 
         return await propose_for_recorded_run(self, state, force, task_run_id, flow_run_id)
 
-    async def cancel_flow_run(self, flow_run_id: UUID) -> None:
+    async def cancel_flow_run(self, flow_run_id: UUID | str) -> None:
         """Has a flow run cancelled: its process is asked to; one that no process executes is Cancelled at once.
 
         One that has ended stays as it is. Hooks of a run that no process executes are not called.
@@ -176,15 +186,30 @@ class EmbeddedClient:
         Raises:
             ObjectNotFound: There is none of this id.
         """
-        from core_engine.client.later import cancel_without_process
-
         await run_blocking(self.store.reconcile, clock.now())
         record = await self.read_flow_run(flow_run_id)
-        if record.state is not None and record.state.is_final():
+        await self._cancel(record.state, record, None)
+
+    async def cancel_task_run(self, task_run_id: UUID | str) -> None:
+        """Has a task run cancelled, of whichever process; that of a subflow cancels the subflow.
+
+        One that has ended stays as it is.
+
+        Raises:
+            ObjectNotFound: There is none of this id.
+        """
+        await run_blocking(self.store.reconcile, clock.now())
+        record = await self.read_task_run(task_run_id)
+        await self._cancel(record.state, await self.read_flow_run(record.flow_run_id), record.id)
+
+    async def _cancel(self, state: State | None, flow_run: FlowRun, task_run_id: UUID | None) -> None:
+        from core_engine.client.later import cancel_without_process
+
+        if state is not None and state.is_final():
             return
-        if record.owner is None and await cancel_without_process(self, flow_run_id):
+        if flow_run.owner is None and await cancel_without_process(self, flow_run.id, task_run_id):
             return
-        await run_blocking(self.store.write_request, "cancel", flow_run_id, {})
+        await run_blocking(self.store.write_request, "cancel", task_run_id or flow_run.id, {})
 
     async def create_deployment(
         self, name: str, flow_name: str, entrypoint: str, parameters: dict[str, Any] | None = None
@@ -209,13 +234,14 @@ class EmbeddedClient:
         deployment = new_deployment(name, flow_name, entrypoint, parameters or {})
         return await run_blocking(self.store.write_deployment, deployment)
 
-    async def read_deployment(self, deployment_id: UUID) -> Deployment:
+    async def read_deployment(self, deployment_id: UUID | str) -> Deployment:
         """Returns a deployment.
 
         Raises:
             ObjectNotFound: There is none of this id.
         """
-        return _found(await run_blocking(self.store.read_deployment, deployment_id), "deployment", deployment_id)
+        id = check_id(deployment_id, "deployment_id")
+        return _found(await run_blocking(self.store.read_deployment, id), "deployment", id)
 
     async def read_deployment_by_name(self, name: str) -> Deployment:
         """Returns the deployment of a name.
@@ -234,7 +260,7 @@ class EmbeddedClient:
 
     async def create_flow_run_from_deployment(
         self,
-        deployment_id: UUID,
+        deployment_id: UUID | str,
         *,
         parameters: dict[str, Any] | None = None,
         state: State | None = None,

@@ -23,13 +23,21 @@ if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
 
 
-async def cancel_without_process(client: EmbeddedClient, flow_run_id: UUID) -> bool:
-    """Cancels a flow run that no process executes; returns False if one has taken it meanwhile (D2)."""
+async def cancel_without_process(client: EmbeddedClient, flow_run_id: UUID, task_run_id: UUID | None) -> bool:
+    """Cancels a flow run that no process executes, or only a task run of it (None: all).
+
+    Returns:
+        False if a process has taken the flow run meanwhile (D2).
+    """
     if not await run_blocking(client.store.claim_flow_run, flow_run_id, client.owner, None):
         return False
-    state = State(CANCELLED, message="The flow run was cancelled; no process executed it.")
     try:
-        await client.propose(state, flow_run_id=flow_run_id)
+        if task_run_id is None:
+            state = State(CANCELLED, message="The flow run was cancelled; no process executed it.")
+            await client.propose(state, flow_run_id=flow_run_id)
+        else:
+            state = State(CANCELLED, message="The task run was cancelled; no process executed its flow run.")
+            await client.propose(state, task_run_id=task_run_id)
     finally:
         position = client.journal.append(FlowRunUpdated(flow_run_id, {"owner": None}))
     await client.journal_committed(position)

@@ -274,6 +274,20 @@ class ActiveFlowRun:
         with self._lock:
             return list(self._open.values())
 
+    def place_of(self, task_run_id: UUID) -> tuple[RunSet, int] | None:
+        """Returns where a task run is among the open run sets; None: in none of them."""
+        prefix, group_index, _ = ids.split_id(task_run_id)
+        for run_set in self.open_sets():
+            if run_set.summary.origins is None:
+                if run_set.group.prefix == prefix:
+                    return run_set, group_index
+                continue
+            for index in range(run_set.count):
+                group, position = run_set.summary.origin(index)
+                if group.prefix == prefix and position == group_index:
+                    return run_set, index
+        return None
+
     def when_all_ended(self) -> Latch:
         """Returns a latch that is set when no task run of the flow is left to run."""
         with self._lock:

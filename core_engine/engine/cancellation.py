@@ -15,6 +15,8 @@ from core_engine.exceptions import Abort
 from core_engine.schemas.states import CANCELLED, CANCELLING, FINAL_TYPES, State
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from core_engine.engine.active import ActiveFlowRun, Executing
     from core_engine.engine.run_sets import RunSet
 
@@ -75,6 +77,16 @@ def cancel_task_run(run_set: RunSet, index: int) -> bool:
     run_set.cancel_requests.add(index)
     _interrupt_until_ended(run_set, index, time.monotonic() + LONGEST_CANCELLATION_SECONDS)
     return True
+
+
+def cancel_task_run_of(flow_run: ActiveFlowRun, task_run_id: UUID) -> None:
+    """Cancels a task run by its id, or the subflow that it stands for, unless it has ended. Any thread."""
+    for child in list(flow_run.children):
+        if child.stand_in is not None and child.stand_in.id == task_run_id:
+            cancel_flow_run(child)
+    place = flow_run.place_of(task_run_id)
+    if place is not None:
+        cancel_task_run(*place)
 
 
 def _interrupt_until_ended(run_set: RunSet, index: int, deadline: float) -> None:

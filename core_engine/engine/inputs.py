@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,8 @@ from core_engine.states import get_state_exception, stored_value
 from core_engine.utilities.handles import ATOMS, find_all, may_contain, resolve
 
 HANDLES = (TaskFuture, State)
+# What puts something in a handle's place, given the types of the annotations around it.
+Replace = Callable[[Any, frozenset[type]], Any]
 # The inputs of most parameters, shared because a flow run keeps those of each of its task runs. Never changed: records
 # that users get hold copies.
 _NO_RUNS: list[TaskRunResult] = []
@@ -38,6 +40,14 @@ def handles_in(values: Iterable[Any]) -> Iterator[Any]:
                 yield found.handle
 
 
+def _handles_within(expr: Any, max_depth: int) -> Iterator[Any]:
+    """Yields the futures and states in `expr` down to a depth: 0 is `expr` itself; negative: at any depth."""
+    if max_depth < 0:
+        yield from handles_in((expr,))
+    else:
+        yield from (value for value in _values_in(expr, max_depth) if isinstance(value, HANDLES))
+
+
 def task_run_id_of(handle: Any) -> UUID | None:
     """Returns the task run behind a future or state; None for a state that belongs to none."""
     if isinstance(handle, TaskFuture):
@@ -45,11 +55,11 @@ def task_run_id_of(handle: Any) -> UUID | None:
     return handle.state_details.task_run_id if isinstance(handle, State) else None
 
 
-def task_run_inputs(expr: Any) -> list[TaskRunResult]:
+def task_run_inputs(expr: Any, max_depth: int = -1) -> list[TaskRunResult]:
     """Returns the task runs that `expr` depends on, each once, in the order in which they are found.
 
-    Handles are found at any depth; bare values by what the flow run's lineage knows of them, and of the members of a
-    collection.
+    Handles are found, and bare values by what the flow run's lineage knows of them and of the members of a collection,
+    as deep as `max_depth` says: 0 is `expr` itself; negative: at any depth.
     """
     kind = type(expr)
     context = FlowRunContext.get()
@@ -57,20 +67,21 @@ def task_run_inputs(expr: Any) -> list[TaskRunResult]:
     if kind in ATOMS and (lineage is None or not lineage.links):
         return _NO_RUNS
     found: dict[UUID, None] = {}
-    for handle in handles_in((expr,)):
+    for handle in _handles_within(expr, max_depth):
         id = task_run_id_of(handle)
         if id is not None:
             found[id] = None
     if lineage is not None and lineage.links:
-        for value in _values_in(expr):
-            state = lineage.find(value)
+        for value in _values_in(expr, max_depth):
+            state = None if isinstance(value, HANDLES) else lineage.find(value)
             id = None if state is None else state.state_details.task_run_id
             if id is not None:
                 found[id] = None
     return [TaskRunResult(id) for id in found] if found else _NO_RUNS
 
 
-def _values_in(expr: Any) -> Iterator[Any]:
+def _values_in(expr: Any, max_depth: int) -> Iterator[Any]:
+    """Yields `expr` and what it holds; neither a quote nor a handle is looked into, and no iterator consumed."""
     from core_engine.annotations import quote
     from core_engine.utilities.collections import StopVisiting, visit_collection
 
@@ -79,12 +90,12 @@ def _values_in(expr: Any) -> Iterator[Any]:
     def visit(value: Any) -> Any:
         if isinstance(value, quote):
             raise StopVisiting
-        if isinstance(value, HANDLES):
-            raise StopVisiting
         gathered.append(value)
+        if isinstance(value, (*HANDLES, Iterator)):
+            raise StopVisiting
         return value
 
-    visit_collection(expr, visit, return_data=False)
+    visit_collection(expr, visit, return_data=False, max_depth=max_depth)
     return iter(gathered)
 
 
@@ -93,9 +104,9 @@ async def collect_task_run_inputs(expr: Any, max_depth: int = -1) -> set[TaskRun
 
     Parameters:
         expr: Any value; what a ``quote`` holds is not searched.
-        max_depth: Accepted for the vocabulary's sake; handles are found at any depth.
+        max_depth: How deep it is searched: 0 is `expr` itself; negative: at any depth.
     """
-    return set(task_run_inputs(expr))
+    return set(task_run_inputs(expr, max_depth))
 
 
 def listed_upstreams(wait_for: Any) -> list[Any] | None:
@@ -203,25 +214,37 @@ async def resolve_inputs(
     Parameters:
         parameters: By name; what a ``quote`` holds is handed over as it is.
         return_data: False only waits and checks.
-        max_depth: Accepted for the vocabulary's sake.
+        max_depth: How deep handles are replaced: 1 only those that are a parameter's value; negative: at any depth.
 
     Raises:
         UpstreamTaskError: An upstream did not complete (unless it failed under ``allow_failure``).
         CoreEngineError: A parameter cannot be searched; the message names it.
     """
-    await futures_ended(unsettled_futures(parameters.values()))
+    replace: Replace = _value_of if return_data else checked_state
+    if max_depth < 0:
+        await futures_ended(unsettled_futures(parameters.values()))
+    else:
+        reached = list(_handles_within(dict(parameters), max_depth))
+        await futures_ended([handle for handle in reached if isinstance(handle, TaskFuture)])
+        replace = _replacing_only(reached, replace)
     resolved: dict[str, Any] = {}
     for name, value in parameters.items():
         if type(value) in ATOMS:
             resolved[name] = value
             continue
         try:
-            resolved[name] = resolve(value, HANDLES, _value_of if return_data else checked_state)
+            resolved[name] = resolve(value, HANDLES, replace)
         except (UpstreamTaskError, MissingResult):
             raise
         except Exception as error:
             raise unsearchable(name, value, error) from error
     return resolved
+
+
+def _replacing_only(reached: Sequence[Any], replace: Replace) -> Replace:
+    """Returns `replace` for handles that were reached, and what leaves others as they are."""
+    ids = {id(handle) for handle in reached}
+    return lambda handle, annotations: replace(handle, annotations) if id(handle) in ids else handle
 
 
 def final_state_of(handle: Any) -> State:

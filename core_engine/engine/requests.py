@@ -76,18 +76,23 @@ class _Watch:
                     # Whoever asked takes it out of the inbox, with its answer.
                     _answer_why(request, runs.get(request.flow_run_id))
                     continue
-                run = runs.get(request.run_id)
-                if run is not None:
-                    _fulfil(request, run)
+                _fulfil(request, runs)
             except Exception:
                 store.finish_request(request.id)
                 raise
             store.finish_request(request.id)
 
 
-def _fulfil(request: Request, run: ActiveFlowRun) -> None:
-    """Does what a request asks of a flow run, as far as it can be done; one of an unknown kind is passed over."""
-    if request.kind == "cancel":
+def _fulfil(request: Request, runs: dict[Any, ActiveFlowRun]) -> None:
+    """Does what a request asks of a run, as far as it can be done; one of an unknown kind is passed over."""
+    run = runs.get(request.run_id)
+    if run is None:
+        flow_run = runs.get(request.flow_run_id)
+        if flow_run is not None and request.kind == "cancel":
+            from core_engine.engine.cancellation import cancel_task_run_of
+
+            cancel_task_run_of(flow_run, request.run_id)
+    elif request.kind == "cancel":
         from core_engine.engine.cancellation import cancel_flow_run
 
         cancel_flow_run(run)

@@ -130,6 +130,8 @@ async def get_task_call_return_value(
     extra_task_inputs: Mapping[str, Any] | None = None,
 ) -> Any:
     """Makes the future of one run and returns it, or the run's state or result; see ``enter_task_run_engine``."""
+    if return_type not in ("future", "state", "result"):
+        raise ValueError(f"return_type must be 'future', 'state' or 'result', not {return_type!r}.")
     future = await create_task_run_future(
         task, flow_run_context, parameters, wait_for, task_runner, extra_task_inputs, waits=return_type != "future"
     )
@@ -138,8 +140,6 @@ async def get_task_call_return_value(
     state = await future._arrive()
     if return_type == "state":
         return state
-    if return_type != "result":
-        raise ValueError(f"return_type must be 'future', 'state' or 'result', not {return_type!r}.")
     assert state is not None
     value = await run_blocking(read_state_result, state)
     link_handed_over(state, value)

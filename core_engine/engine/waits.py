@@ -8,7 +8,6 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from core_engine import ids
 from core_engine.engine.active import ActiveFlowRun
 from core_engine.engine.inputs import unsettled_futures
 from core_engine.schemas.states import FINAL_TYPES, RUNNING, SCHEDULED
@@ -29,7 +28,7 @@ def why_it_waits(run: ActiveFlowRun, task_run_id: UUID) -> dict[str, Any]:
         "window" and "runner" also ``runner``, ``executing``, the number of task runs of the flow run that execute now
         (of "window" async ones only), and ``most``, how many may at once (None: not known).
     """
-    place = _find(run, task_run_id)
+    place = run.place_of(task_run_id)
     if place is None:
         return {"reason": "unknown"}
     run_set, index = place
@@ -45,20 +44,6 @@ def why_it_waits(run: ActiveFlowRun, task_run_id: UUID) -> dict[str, Any]:
     if state is not None and state._type is SCHEDULED and state.state_details.scheduled_time is not None:
         return {"reason": "retry", "due": state.state_details.scheduled_time.isoformat()}
     return _upstream(run_set, index) or _slot(run, run_set, index) or _runner(run, run_set, index)
-
-
-def _find(run: ActiveFlowRun, task_run_id: UUID) -> tuple[RunSet, int] | None:
-    prefix, group_index, _ = ids.split_id(task_run_id)
-    for run_set in run.open_sets():
-        if run_set.summary.origins is None:
-            if run_set.group.prefix == prefix:
-                return run_set, group_index
-            continue
-        for index in range(run_set.count):
-            group, position = run_set.summary.origin(index)
-            if group.prefix == prefix and position == group_index:
-                return run_set, index
-    return None
 
 
 def _text_of(seconds: float) -> str:

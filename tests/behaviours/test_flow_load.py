@@ -491,6 +491,18 @@ def test_a_run_that_no_process_executes_is_cancelled_at_once(create: Create, lea
 
 
 @pytest.mark.behaviour("D2")
+def test_a_task_run_of_a_flow_run_that_no_process_executes_is_cancelled_at_once(create: Create):
+    id = create("pauses_itself_from_outside")
+    assert enter_flow_run_engine_from_subprocess(id).is_paused()
+    (left,) = [run for run in read_task_runs(id) if not run.state.is_final()]
+
+    ask(lambda client: client.cancel_task_run(left.id))
+
+    assert sorted(run.state.name for run in read_task_runs(id)) == ["Cancelled", "Completed"]
+    assert (read_flow_run(id).state.name, read_flow_run(id).owner) == ("Paused", None)
+
+
+@pytest.mark.behaviour("D2")
 def test_a_run_that_a_process_takes_while_it_is_being_cancelled_is_asked_of_it(
     create: Create, monkeypatch: pytest.MonkeyPatch
 ):

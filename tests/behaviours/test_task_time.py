@@ -1,18 +1,39 @@
 """TASK-TIME: time limits of tasks."""
 
+import logging
+import subprocess
+import sys
+import textwrap
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from core_engine import flow, task
+from core_engine import State, flow, task
 from core_engine.task_runners import BaseTaskRunner
-from tests.behaviours.helpers import block, stored_task_state, takes_less_than, wait_until_set
+from tests.behaviours.conftest import LogRecords
+from tests.behaviours.helpers import (
+    block,
+    read_states,
+    stored_task_state,
+    takes_less_than,
+    task_run_id,
+    wait_until_set,
+)
 
 LIMIT = 0.1
 PROMPT = 5.0
+# How late a state may come after its deadline.
+LATE_SECONDS = 0.1
+
+
+def seconds_run(state: State) -> float:
+    _, running, ended = read_states(task_run_id(state))
+    return (ended.timestamp - running.timestamp).total_seconds()
 
 
 @task(timeout_seconds=LIMIT)
@@ -48,6 +69,7 @@ def test_a_task_over_its_limit_is_timed_out(runner: BaseTaskRunner, one: Any, wa
     assert state.name == "TimedOut"
     assert "0.1" in state.message
     assert stored_task_state(state).name == "TimedOut"
+    assert LIMIT <= seconds_run(state) < LIMIT + LATE_SECONDS
     with pytest.raises(TimeoutError):
         state.result()
 
@@ -103,7 +125,7 @@ def test_a_timeout_error_of_the_users_code_is_an_ordinary_failure():
 
 
 @pytest.mark.behaviour("TASK-TIME-4")
-def test_code_that_cannot_be_interrupted_is_timed_out_at_its_deadline_and_its_value_dropped():
+def test_code_that_cannot_be_interrupted_is_timed_out_at_its_deadline_and_its_value_dropped(log: LogRecords):
     release = threading.Event()
 
     @task(timeout_seconds=LIMIT)
@@ -122,6 +144,8 @@ def test_code_that_cannot_be_interrupted_is_timed_out_at_its_deadline_and_its_va
 
     assert state.name == "TimedOut"
     assert stored_task_state(state).name == "TimedOut"
+    assert seconds_run(state) < LIMIT + LATE_SECONDS
+    assert len([line for line in log.messages(logging.WARNING) if "it is left behind" in line]) == 1
     with pytest.raises(TimeoutError):
         state.result()
 
@@ -156,3 +180,37 @@ def test_the_limit_is_stored_as_a_float_and_zero_means_none():
     assert isinstance(made.timeout_seconds, float)
     assert task(timeout_seconds=0)(lambda: 1).timeout_seconds is None
     assert task(timeout_seconds=None)(lambda: 1).timeout_seconds is None
+
+
+@pytest.mark.behaviour("TASK-TIME-1", "TASK-TIME-4")
+def test_code_that_cannot_be_interrupted_is_told_of_and_the_process_can_still_exit(tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import time
+            from core_engine import flow, task
+
+            @task(timeout_seconds=0.2)
+            def stuck():
+                time.sleep(60)
+
+            @flow
+            def outer():
+                return stuck.submit(return_state=True).name
+
+            print(outer())
+            """
+        )
+    )
+    started = time.monotonic()
+
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=50)
+
+    assert time.monotonic() - started < 20
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "TimedOut\n"
+    assert (
+        "Task run exceeded its timeout of 0.2 seconds. Its code did not end with it; it is left behind" in done.stderr
+    )
+    assert "its value will be dropped" in done.stderr

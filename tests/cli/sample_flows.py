@@ -3,8 +3,10 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
-from core_engine import flow, get_run_logger, pause_flow_run, task
+from core_engine import Flow, State, flow, get_run_logger, pause_flow_run, task
+from core_engine.schemas.records import FlowRun
 from core_engine.states import Cancelled, Completed, Paused
 from core_engine.tasks import task_input_hash
 from runners.concurrent import ConcurrentTaskRunner
@@ -119,6 +121,20 @@ def waiting(path: Path) -> str:
     wait_for_end_of.submit(path).wait()
     get_run_logger().info("it is gone")
     return "done"
+
+
+def _write_down(flow: Flow[..., Any], flow_run: FlowRun, state: State) -> None:
+    with Path(f"{flow_run.parameters['path']}.hooks").open("a") as hooks:
+        hooks.write(f"{flow.name}:{state.name}\n")
+
+
+@flow(on_cancellation=[_write_down])
+def waiting_above(path: Path) -> None:
+    """Has a task run and a subflow that go on until the file is removed."""
+    path.write_text("waiting")
+    future = wait_for_end_of.submit(path)
+    waiting.with_options(on_cancellation=[_write_down])(path)
+    future.wait()
 
 
 @flow(task_runner=ConcurrentTaskRunner(max_workers=1))

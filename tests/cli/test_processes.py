@@ -3,7 +3,9 @@
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +40,54 @@ def test_a_run_that_is_cancelled_ends_as_cancelled(cli: Cli, waiting: tuple[subp
     assert cli.json("runs")[0]["state"]["type"] == "CANCELLED"
 
 
+@pytest.mark.behaviour("FLOW-HOOK-6", "FLOW-HOOK-9", "D2")
+def test_a_run_is_cancelled_within_a_second_with_its_subflow_and_their_task_runs(
+    cli: Cli, start: Start, tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    process = start("run", f"{FLOWS}:waiting_above", "-p", f"path={file}", "--quiet")
+    until(file.exists)
+    runs = until(lambda: running if len(running := cli.json("runs", "--subflows")) == 2 else None)
+    root = next(run for run in runs if run["flow_name"] == "waiting-above")
+    until(lambda: sum(count["count"] for count in _counts(cli, runs) if count["state"] == "Running") == 3)
+    asked = time.time()
+
+    cli("cancel", root["id"])
+    process.communicate(timeout=20)
+
+    assert process.returncode == 3
+    for run in runs:
+        shown = cli.json("show", run["id"])
+        history = [(state["name"], state["timestamp"]) for state in shown["states"]]
+        assert [name for name, _ in history] == ["Pending", "Running", "Cancelling", "Cancelled"]
+        assert datetime.fromisoformat(history[-1][1]).timestamp() - asked < 1.0
+        assert {count["state"] for count in shown["task_runs"]} == {"Cancelled"}
+    hooks = (tmp_path / "file.hooks").read_text().split()
+    assert hooks == ["waiting:Cancelling", "waiting-above:Cancelling"]
+
+
+def _counts(cli: Cli, runs: list[Any]) -> list[dict[str, Any]]:
+    return [count for run in runs for count in cli.json("show", run["id"])["task_runs"]]
+
+
+def test_one_task_run_is_cancelled_by_its_name(cli: Cli, waiting: tuple[subprocess.Popen[str], Path]) -> None:
+    process, _ = waiting
+    run = cli.json("runs")[0]
+    until(lambda: [count["state"] for count in _task_runs(cli)] == ["Running"])
+    asked = time.monotonic()
+
+    assert "wait_for_end_of-0: Cancelled" in cli("cancel", run["id"], "wait_for_end_of-0", "--wait", "20").stdout
+
+    assert time.monotonic() - asked < 1.0
+    assert "already ended: Cancelled" in cli("cancel", run["id"], "wait_for_end_of-0", code=1).stderr
+    assert process.wait(20) == 0  # the flow does not look at how it ended
+    assert cli.json("runs")[0]["state"]["name"] == "Completed"
+
+
 def test_a_run_that_has_ended_cannot_be_cancelled(cli: Cli) -> None:
     run = cli.run("adding", "-p", "a=1")
     assert "already ended" in cli("cancel", run["id"], code=1).stderr
+    assert "no task run named 'nope-1'" in cli("cancel", run["id"], "nope-1", code=2).stderr
 
 
 def test_following_shows_lines_as_they_come_and_ends_with_the_run(

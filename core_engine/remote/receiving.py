@@ -24,6 +24,7 @@ from core_engine.schemas.states import (
     DETAILS_TIMES,
     FINAL_TYPES,
     RUNNING,
+    State,
     StateDetails,
     StateType,
     make_state,
@@ -54,11 +55,13 @@ def take_transition(
     """
     position = change.position
     with run_set.flow_run.decisions:
-        if run_set.states[position] is not None:
+        ended = run_set.states[position]
+        if ended is not None:
+            _tell_of_drop(run_set, ended, change)
             return None
         run = run_set.activate(position)
         if not _follows(run, change):
-            _logger.debug("Dropped a state of %s that does not follow %s: %r", run.run_name, run.state, change)
+            _tell_of_drop(run_set, run.state, change)
             return None
         state = make_state(
             StateType(change.type),
@@ -78,6 +81,11 @@ def take_transition(
     if run.holds_slots and state._type is not RUNNING and state._type is not CANCELLING:
         run_set.flow_run.client.release_slots(run)
     return run
+
+
+def _tell_of_drop(run_set: RunSet, state: State, change: Transition) -> None:
+    group, index = run_set.summary.origin(change.position)
+    _logger.debug("Dropped a state of %s that does not follow %s: %r", group.run_name(index), state, change)
 
 
 def _follows(run: ActiveTaskRun, change: Transition) -> bool:

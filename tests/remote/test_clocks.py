@@ -47,7 +47,7 @@ def runner(request: pytest.FixtureRequest) -> Iterator[LoopbackRunner]:
     cluster.close()
 
 
-@pytest.mark.behaviour("D13")
+@pytest.mark.behaviour("D6", "D13")
 def test_a_retry_is_due_by_the_clock_of_the_flows_process(runner: LoopbackRunner) -> None:
     @task(retries=1, retry_delay_seconds=0.1)
     def second_time() -> int:
@@ -66,7 +66,7 @@ def test_a_retry_is_due_by_the_clock_of_the_flows_process(runner: LoopbackRunner
     assert before <= state.timestamp.timestamp() <= time.time()
 
 
-@pytest.mark.behaviour("CACHE-5")
+@pytest.mark.behaviour("D6", "CACHE-5")
 def test_a_cached_value_expires_by_the_clock_of_the_flows_process(runner: LoopbackRunner) -> None:
     half = timedelta(seconds=AN_HOUR / 2)
 

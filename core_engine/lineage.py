@@ -14,9 +14,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from itertools import islice
 from types import EllipsisType, NoneType, NotImplementedType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core_engine.schemas.states import State, make_state
+
+if TYPE_CHECKING:
+    from core_engine.engine.active import ActiveFlowRun
 
 MOST_LINKS = 10_000
 MOST_BYTES = 64 * 1024 * 1024
@@ -152,4 +155,17 @@ def link_handed_over(state: State, value: Any) -> None:
 
     context = FlowRunContext.get()
     if context is not None and context.run is not None and TaskRunContext.get() is None:
-        context.run.lineage.link(state, value)
+        lineage = context.run.lineage
+        had_room = not lineage.evicted
+        lineage.link(state, value)
+        if had_room and lineage.evicted:
+            _tell_of_eviction(context.run)
+
+
+def _tell_of_eviction(run: ActiveFlowRun) -> None:
+    from core_engine.engine.run_logs import logger_of_flow_run
+
+    logger_of_flow_run(run).info(
+        "The flow was given more values than are remembered. Of the oldest it is not known any more which task run "
+        "they came from; pass the futures instead, if that is to be recorded."
+    )

@@ -517,6 +517,19 @@ def test_a_map_reserves_its_indices_and_later_calls_count_on():
     assert [read_task_run(state).dynamic_key for state in states] == ["0", "1", "2", "3"]
 
 
+@pytest.mark.behaviour("D9", "TASK-CALL-10")
+def test_a_stream_counts_for_itself():
+    @flow
+    def parent():
+        streamed = [list(add.stream([1, 2])), list(add.stream([3]))]
+        return [*itertools.chain(*streamed), add.submit(4)]
+
+    runs = [read_task_run(state) for state in parent(return_state=True).result()]
+
+    assert [run.dynamic_key for run in runs] == ["0", "1", "0", "0"]
+    assert [run.task_key.partition("#")[2] for run in runs] == ["stream-0", "stream-0", "stream-1", ""]
+
+
 def test_a_map_of_one_is_told_as_one_task_run(log: LogRecords):
     flow(lambda: results(give.map([1])))()
 

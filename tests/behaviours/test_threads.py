@@ -11,7 +11,7 @@ import pytest
 
 from core_engine import flow, task
 from core_engine.task_runners import BaseTaskRunner
-from tests.behaviours.helpers import read_flow_runs, read_task_runs, until_set, wait_until_set
+from tests.behaviours.helpers import ask, read_flow_runs, read_task_runs, until_set, wait_until_set
 
 
 class CustomError(Exception):
@@ -128,6 +128,33 @@ def test_more_waiting_subflows_than_task_threads_do_not_stop_tasks():
         return 1
 
     assert parent() == 1
+
+
+@pytest.mark.behaviour("D16")
+def test_a_hundred_and_twenty_eight_sync_tasks_execute_at_once_and_no_more():
+    release, begun = threading.Event(), threading.Semaphore(0)
+
+    @task
+    def waits(x: int) -> int:
+        begun.release()
+        wait_until_set(release)
+        return x
+
+    @flow
+    def parent():
+        futures = waits.map(range(150))
+        for _ in range(128):
+            assert begun.acquire(timeout=20)
+        last = ask(lambda client: client.why(futures[-1].task_run_id))
+        no_more = not begun.acquire(blocking=False)
+        release.set()
+        return last.details, no_more, sum(future.result() for future in futures)
+
+    details, no_more, total = parent()
+
+    assert details == {"runner": "concurrent", "ahead": 21, "executing": 128, "most": 128}
+    assert no_more
+    assert total == sum(range(150))
 
 
 @pytest.mark.behaviour("TASK-RETRY-1", "TASK-CALL-7", "FLOW-RETRY-4")

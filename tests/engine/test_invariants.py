@@ -12,8 +12,10 @@ import time
 import pytest
 
 from core_engine import flow, get_client, runtime, task, unmapped
+from core_engine.concurrency import threads
 from core_engine.concurrency.loops import engine_loop
 from core_engine.concurrency.waiting import step
+from tests.support.waiting import wait_for
 
 LONGEST_HOLD_SECONDS = 0.05
 
@@ -125,6 +127,22 @@ for thread in threading.enumerate():
     threads.pop("MainThread")
     assert set(threads.values()) <= {"True"}
     assert set(threads) <= {"core-engine-loop", "core-engine-journal", "core-engine-idle"}
+
+
+@pytest.mark.behaviour("D36")
+def test_an_idle_thread_serves_again_and_is_gone_when_it_had_nothing_to_do_for_long(monkeypatch: pytest.MonkeyPatch):
+    assert threads.IDLE_SECONDS == 10
+    monkeypatch.setattr(threads, "IDLE_SECONDS", 0.5)
+    pool = threads.WorkerThreads("core-engine-worker")
+
+    first = pool.submit(threading.current_thread).wait_result()
+    wait_for(lambda: first.name == threads.IDLE_NAME)
+    again = pool.submit(threading.current_thread).wait_result()
+    first.join(20)
+
+    assert again is first
+    assert first.daemon
+    assert not first.is_alive()
 
 
 @pytest.mark.behaviour("D2")

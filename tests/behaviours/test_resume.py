@@ -157,7 +157,7 @@ def test_other_inputs_are_executed_again_and_so_is_what_depends_on_them(switch: 
     assert "Resumed: 1 completed of task 'double' executed again: their inputs or their code have changed." in told
 
 
-def test_other_shared_inputs_and_other_code_are_executed_again(switch: Switch):
+def test_other_shared_inputs_and_other_code_are_executed_again_and_that_is_said(switch: Switch, log: LogRecords):
     shared = {"factor": 2}
 
     @task
@@ -202,6 +202,10 @@ def test_other_shared_inputs_and_other_code_are_executed_again(switch: Switch):
 
     assert parent.resume(id) == ([3, 6], 2)
     assert sorted(switch.executed, key=str) == [1, 2, "second"]
+    told = log.messages(logging.INFO)
+    changed = "executed again: their inputs or their code have changed."
+    assert f"Resumed: 2 completed of task 'times' {changed}" in told
+    assert f"Resumed: 1 completed of task 'first' {changed}" in told
 
 
 def test_without_recorded_inputs_a_run_is_executed_again_and_says_so(switch: Switch, log: LogRecords):
@@ -314,6 +318,35 @@ def test_a_subflow_that_completed_is_used_again_and_one_that_did_not_goes_on(swi
     assert {run.id for run in read_flow_runs(flow_name="child")} == children
     assert [run.state_name for run in read_flow_runs(flow_name="child")] == ["Completed"] * 2
     assert [run.state_name for run in read_task_runs(id)] == ["Completed"] * 2
+
+
+@RUNNERS
+def test_mapped_children_of_a_subflow_are_used_again(runner: BaseTaskRunner, other: BaseTaskRunner, switch: Switch):
+    @task
+    def double(x):
+        switch.executed.append(x)
+        if switch.fails and x == 7:
+            raise CustomError("seven")
+        return 2 * x
+
+    runners = [runner]
+
+    @flow
+    def parent():
+        @flow(task_runner=runners[0])
+        def child(start: int):
+            return sum(future.result() for future in double.map(range(start, start + 5)))
+
+        return child(0) + child(5)
+
+    id = resumable(parent)
+    assert sorted(switch.executed) == [*range(10)]
+    switch.fails = False
+    switch.executed.clear()
+    runners[0] = other
+
+    assert parent.resume(id) == 90
+    assert switch.executed == [7]
 
 
 def test_a_subflow_with_other_parameters_is_executed_again(switch: Switch):

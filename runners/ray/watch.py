@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from runners.ray.nodes import Nodes
 
 LOOK_SECONDS = 0.5
-# A head that does not answer for so long is gone. Ray itself ends the whole process after a minute without it.
-GONE_SECONDS = 10.0
+# A head that does not answer for so long is gone; a connection that is interrupted for ten seconds comes back in time.
+# Ray itself ends the whole process after a minute without it.
+GONE_SECONDS = 20.0
 STOP_SECONDS = 2.0
 
 

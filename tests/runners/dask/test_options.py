@@ -94,6 +94,23 @@ def test_a_cluster_class_can_be_named_and_scaled() -> None:
     assert doubled(runner) == [2, 4, 6]
 
 
+@pytest.mark.behaviour("DASK-6", "DASK-7")
+def test_a_cluster_may_be_made_by_a_function_and_scaled_by_a_coroutine() -> None:
+    scaled: list[dict[str, Any]] = []
+
+    class Scaled(LocalCluster):
+        async def adapt(self, **options: Any) -> None:  # type: ignore[override]
+            scaled.append(options)
+
+    def make(**options: Any) -> LocalCluster:
+        return Scaled(**options)
+
+    runner = DaskTaskRunner(cluster_class=make, cluster_kwargs=dict(SMALL), adapt_kwargs={"minimum": 1, "maximum": 2})
+
+    assert doubled(runner) == [2, 4, 6]
+    assert scaled == [{"minimum": 1, "maximum": 2}]
+
+
 @pytest.mark.behaviour("DASK-1", "DASK-5")
 def test_workers_may_be_threads_of_the_flows_process(capfd: pytest.CaptureFixture[str]) -> None:
     from core_engine import get_run_logger
@@ -128,17 +145,24 @@ async def wait_until_empty(cluster: LocalCluster) -> None:
 
 
 @pytest.mark.behaviour("DASK-4")
-def test_the_client_is_not_made_dasks_default(dask_cluster: LocalCluster) -> None:
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_client_is_not_made_dasks_default_unless_asked(dask_cluster: LocalCluster, asked: bool) -> None:
     from distributed import default_client
 
-    @flow(task_runner=DaskTaskRunner(cluster=dask_cluster))
-    def looks() -> bool:
+    options = {"set_as_default": True} if asked else None
+
+    @flow(task_runner=DaskTaskRunner(cluster=dask_cluster, client_kwargs=options))
+    def has_default() -> bool:
         double.submit(1).wait()
-        with pytest.raises(ValueError, match="No client"):
+        try:
             default_client()
+        except ValueError:
+            return False
         return True
 
-    assert looks()
+    assert has_default() == asked
+    with pytest.raises(ValueError, match="No client"):
+        default_client()
 
 
 @pytest.mark.behaviour("DASK-16")

@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from core_engine import State, flow, task
 from core_engine.task_runners import BaseTaskRunner
 from runners.ray import RayTaskRunner, remote_options
+from runners.ray.nodes import Nodes
 from runners.ray.options import merged, options_in_force, options_of
 from tests.runners.ray.support import expect_clean
 from tests.support.waiting import wait_for
@@ -81,6 +83,30 @@ def test_no_value_of_a_flow_stays_on_a_ray_that_runs(ray_address: str) -> None:
 
     assert many() == [10_000_000] * 15
     expect_clean()
+
+
+@pytest.mark.behaviour("D21")
+def test_other_versions_are_named_at_the_start(
+    ray_address: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Nodes.__init__
+
+    def of_another_version(nodes: Nodes, logger: logging.Logger) -> None:
+        make(nodes, logger)
+        nodes._ours = {**nodes._ours, "cloudpickle": "0.0.1"}
+
+    monkeypatch.setattr(Nodes, "__init__", of_another_version)
+
+    @flow(task_runner=RayTaskRunner(address=ray_address))
+    def outer() -> str:
+        return caplog.text
+
+    with caplog.at_level(logging.WARNING, logger="core_engine.task_runner.ray"):
+        said_before = outer()
+
+    assert re.search(
+        r"Ray node \S+ has another version than this process: cloudpickle: \S+ there, 0\.0\.1 here", said_before
+    )
 
 
 def test_a_process_that_is_connected_to_one_ray_is_not_connected_to_another(ray_address: str) -> None:

@@ -13,9 +13,8 @@ from typing import Any
 from benchmarks.contenders import flows
 from benchmarks.contenders.base import Contender, Round
 from benchmarks.contenders.cluster_flows import received
-from benchmarks.contenders.raw_clusters import connect_ray
+from benchmarks.contenders.raw_clusters import connect_ray, ready_workers, watched_in_chains
 from benchmarks.measuring import resident_bytes
-from benchmarks.watching import watched_memory
 from core_engine.backend import open_backend
 from core_engine.settings import temporary_settings
 from core_engine.task_runners import get_task_runner
@@ -93,10 +92,15 @@ class EngineOnCluster(EngineFlow):
             connect_ray(address)
         runner: Any = get_task_runner(kind)
         super().__init__(case, runner(address=address))
+        self._case_name = case
         self._host = host
 
+    def prepare(self, round: Round) -> None:
+        super().prepare(round)
+        ready_workers()
+
     def run(self, round: Round) -> None:
-        with watched_memory(self._host) as memory:
+        with watched_in_chains(self._case_name, self._host) as memory:
             super().run(round)
         self._memory = memory
 

@@ -24,6 +24,13 @@ def nap(seconds: float) -> float:
     return seconds
 
 
+def load_and_nap(seconds: float) -> None:
+    """Loads what the engine's workers need, and holds a worker for some time."""
+    import runners.ray.worker  # noqa: F401
+
+    time.sleep(seconds)
+
+
 def make_value(number: int) -> bytes:
     return bytes([number % 256]) * MEGABYTE
 

@@ -90,7 +90,8 @@ def _figures(case: str, size: int) -> dict[str, Callable[[dict[str, Any]], float
 
 NOTE = (
     "Two workers with one thread each, in one cluster that all contenders use in turn. The clock runs from the map "
-    "until every result is there; connecting is not in it, for none. *Recorded*: every task run is in the store with "
+    "until every result is there; connecting, and the start of Ray's workers, of which each process has its own, are "
+    "not in it, for none. *Recorded*: every task run is in the store with "
     "its states when its result is seen, and is read back after each round. *x bare*: time as a multiple of the bare "
     "engine's. *x unpacked*: of the flow whose items travel singly. *x ideal*: of the best schedule. *One after "
     "another*: each task is submitted when the result of the one before is there. The chain maps three functions over "

@@ -144,7 +144,7 @@ class WorkerClient:
     def append(self, entry: Entry) -> int:
         """Reports an entry that the engine would write into the journal."""
         if isinstance(entry, TaskRunChanged):
-            self._report.add(_transition(entry))
+            self._report.add(tuple(_transition(entry)))  # a class of ours costs more on its way than all its values
         elif isinstance(entry, CacheStored):
             self.answers[entry.key] = entry.state
             self._report.add((CACHE, _position(entry.state), entry.key, entry.expires))

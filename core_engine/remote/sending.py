@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import pickle
-import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +151,7 @@ class Sender:
         number = next(self._numbers)
         keys = list(dict.fromkeys(value.key for value in (*common.values, *values)))
         payload = pickle.dumps(tuple(self._payload(queue, calls, number, rows, keys, common.keys)), protocol=5)
-        name = f"{queue.run_set.task.name}-{uuid.uuid4().hex}"
+        name = f"{queue.run_set.task.name}-{self._session}{number:x}"
         shipment = self._on_the_way[number] = Shipment(number, name, queue, calls)
         references = [self._road.reference(key) for key in keys]
         block = Block(name, payload, common.references, references, len(calls), queue.depth, queue.annotations)

@@ -7,8 +7,8 @@ of the runs that need it, and not of the cluster's own machinery.
 from __future__ import annotations
 
 import contextvars
+import itertools
 import pickle
-import uuid
 from collections import deque
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from core_engine.engine.timeouts import is_code_left_behind
 from core_engine.remote.async_items import is_loop_held
 from core_engine.remote.commands import SESSION_OVER, Command
 from core_engine.remote.execution import BlockExecution
-from core_engine.remote.payloads import Payload
+from core_engine.remote.payloads import Payload, this_process
 from core_engine.remote.reporting import BlockReport, pulse
 from core_engine.remote.reports import LEFT_BEHIND
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _road: contextvars.ContextVar[WorkerRoad | None] = contextvars.ContextVar("core_engine_road", default=None)
 # Written by the threads of calls, each its own entry; read by the thread that brings commands.
 _executions: dict[tuple[str, int, str], BlockExecution] = {}
+_attempts = itertools.count()
 # Sessions of which the cluster may still start a call that nobody wants.
 _ended_sessions: deque[str] = deque(maxlen=256)
 
@@ -63,7 +64,7 @@ def execute_in_turns(
     block = Payload(*pickle.loads(payload))
     if block.session in _ended_sessions:
         return None
-    attempt = uuid.uuid4().hex
+    attempt = f"{this_process()}:{next(_attempts)}"
     report = BlockReport(block.block, attempt, road, road.worker)
     execution = BlockExecution(block, report, road)
     _executions[block.session, block.block, attempt] = execution

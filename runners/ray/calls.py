@@ -39,10 +39,9 @@ class Call:
         """The reference that is ready when the call is over."""
         return self._result
 
-    def outcome(self, future: Future[Any]) -> bytes | Report:
-        """Returns what an ended call returned, or raises what it ended with; `future` is that of ``ending``."""
-        returned: bytes | Report = future.result()
-        return returned
+    def outcome(self, future: Future[Any]) -> Report:
+        """Returns the report of an ended call, or raises what it ended with; `future` is that of ``ending``."""
+        return Report("", "", 0, [future.result()])
 
     def value(self, number: int) -> Any:
         """Returns the reference to a value that the call leaves on the cluster.
@@ -64,6 +63,9 @@ class BlockAtOnce(Call):
     @property
     def ending(self) -> Any:
         return self._result[0]
+
+    def outcome(self, future: Future[Any]) -> Report:
+        return Report.decode(future.result())
 
     def value(self, number: int) -> Any:
         return self._result[1]
@@ -87,12 +89,11 @@ class BlockByAndBy(Call):
     def ending(self) -> Any:
         return self._result.completed()
 
-    def outcome(self, future: Future[Any]) -> bytes | Report:
+    def outcome(self, future: Future[Any]) -> Report:
         future.result()
         with self._lock:
             self._given.extend(self._result)
-            report: Report = ray.get(self._given.pop())
-        return report
+            return Report.decode(ray.get(self._given.pop()))
 
     def value(self, number: int) -> Any:
         with self._lock:

@@ -24,7 +24,7 @@ from core_engine.remote import Block, Pickled, WorkerLost, unpacked
 from runners.ray.calls import BlockAtOnce, BlockByAndBy, Call, Calls, Done
 from runners.ray.functions import functions, remote_call, remote_mailbox, task_name_of
 from runners.ray.watch import Watch
-from runners.ray.worker import MailboxAddress
+from runners.ray.worker import MailboxAddress, Order
 
 if TYPE_CHECKING:
     from core_engine.remote import RemoteSession
@@ -125,9 +125,11 @@ class RayRoad:
         function = functions.of(block, at_once)
         if block.annotations:
             self._nodes.say_if_none_suits(task_name_of(block), block.annotations)
-        arguments = (block.name, block.payload, len(block.common), *block.common, *block.values)
-        options = {} if is_one or not at_once else {"most_values": 0}
-        result = function.remote(self._mailbox_address, *arguments, **options)
+        shared = [one if isinstance(one, bytes) else None for one in block.common]
+        lying = [one for one in block.common if not isinstance(one, bytes)]
+        most_values = 1 if is_one else 0 if at_once else None
+        order = Order(self._mailbox_address, block.name, block.payload, shared, most_values)
+        result = function.remote(order.encode(), *lying, *block.values)
         self._start((BlockAtOnce if at_once else BlockByAndBy)(block.name, done, result))
 
     def call(self, name: str, content: bytes, done: Done) -> None:
@@ -202,23 +204,19 @@ class RayRoad:
         if self._calls.get(name) is None:
             return
         try:
-            returned = call.outcome(future)
+            report = call.outcome(future)
         except Exception as error:
             call.look_at_errors()
             # What the worker sent before comes first.
             self._marked[name] = _meaning(error)
             self._mark(name)
             return
-        if isinstance(returned, bytes):
-            self._calls.end(name)
-            call.done(returned, None)
-            return
-        worker, node, values, messages = returned
-        self._meet(worker, node)
-        self._calls.end(name, values)
-        for message in messages[:-1]:
+        if report.worker:
+            self._meet(report.worker, report.node)
+        self._calls.end(name, report.values)
+        for message in report.messages[:-1]:
             self._receive(message)
-        call.done(messages[-1], None)
+        call.done(report.messages[-1] if report.messages else None, None)
 
     def _mark(self, name: str) -> None:
         self._mailbox.mark.remote(name)

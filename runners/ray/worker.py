@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import RayError
 
-from core_engine.remote import Pickled, Values, execute_block, execute_in_turns, is_stuck, receive_command
+from core_engine.remote import Values, execute_block, execute_in_turns, is_stuck, receive_command
 
 LARGEST_MESSAGE = 64 * 1024
 # How long a process in which code goes on waits for its end, which the flow's process brings about.
@@ -21,50 +22,93 @@ MOST_SENT = 50
 
 # Name and namespace of a mailbox.
 MailboxAddress = tuple[str, str]
-# What a call returns: who executed it and where, how many values it left, and its last messages.
-Report = tuple[str, str, int, list[bytes]]
 
 
-def execute_at_once(
-    mailbox: MailboxAddress, call: str, payload: bytes, shared: int, *inputs: Any, most_values: int = 1
-) -> tuple[Report, bytes | Any | None]:
-    """Executes a block; the value that stays on the cluster is the second thing returned. For a block of one run.
+class Order(NamedTuple):
+    """What a call is to do, as one argument: Ray takes longer for each argument than for its bytes.
 
-    Parameters:
+    Attributes:
         mailbox: The way to the flow's process.
         call: Name of the block.
         payload: The block.
-        shared: How many of the `inputs` are shared by many blocks; the others are large values.
-        inputs: Both.
-        most_values: How many values can stay on the cluster: 1, or 0 for blocks of several runs.
+        shared: What many blocks share; None: it comes as an argument of its own, since it lies on the cluster.
+        most_values: How many values the call can leave on the cluster; None: any number.
     """
-    road = RayWorkerRoad(mailbox, call, most_values)
-    content = execute_block(payload, _contents(inputs[:shared]), Values(inputs[shared:]), road)
+
+    mailbox: MailboxAddress
+    call: str
+    payload: bytes
+    shared: Sequence[bytes | None]
+    most_values: int | None
+
+    def encode(self) -> bytes:
+        return pickle.dumps(tuple(self), protocol=5)
+
+    @classmethod
+    def decode(cls, content: bytes) -> Order:
+        return cls(*pickle.loads(content))
+
+
+class Report(NamedTuple):
+    """What a call returns, as bytes: Ray takes longer for anything else.
+
+    Attributes:
+        worker, node: Who executed it, and where.
+        values: How many values it left on the cluster.
+        messages: Its last ones, in order.
+    """
+
+    worker: str
+    node: str
+    values: int
+    messages: Sequence[bytes]
+
+    def encode(self) -> bytes:
+        return pickle.dumps(tuple(self), protocol=5)
+
+    @classmethod
+    def decode(cls, content: bytes) -> Report:
+        return cls(*pickle.loads(content))
+
+
+def execute_at_once(content: bytes, *inputs: Any) -> tuple[bytes, Any]:
+    """Executes a block: returns its report, and the value that stays on the cluster, if any. For a block of one run.
+
+    Parameters:
+        content: The order.
+        inputs: What lies on the cluster: shared contents, then large values.
+    """
+    order = Order.decode(content)
+    road = RayWorkerRoad(order.mailbox, order.call, order.most_values)
+    last = execute_block(order.payload, *_laid_out(order, inputs), road)
     values = road.take_values()
-    return road.close(content), values[0] if values else None
+    return road.close(last), values[0] if values else None
 
 
-def execute_by_and_by(mailbox: MailboxAddress, call: str, payload: bytes, shared: int, *inputs: Any) -> Iterator[Any]:
+def execute_by_and_by(content: bytes, *inputs: Any) -> Iterator[Any]:
     """Executes a block: gives values that stay on the cluster while it runs, at last its report. For several runs.
 
     Parameters as ``execute_at_once``.
     """
-    road = RayWorkerRoad(mailbox, call, most_values=None)
-    turns = execute_in_turns(payload, _contents(inputs[:shared]), Values(inputs[shared:]), road)
-    content, is_over = None, False
+    order = Order.decode(content)
+    road = RayWorkerRoad(order.mailbox, order.call, order.most_values)
+    turns = execute_in_turns(order.payload, *_laid_out(order, inputs), road)
+    last, is_over = None, False
     while not is_over:
         try:
             next(turns)
         except StopIteration as end:
-            content, is_over = end.value, True
+            last, is_over = end.value, True
         for value in road.hand_over():  # noqa: UP028 Ray sends something into this very generator
             yield value
-    yield road.close(content)
+    yield road.close(last)
 
 
-def _contents(common: Sequence[Any]) -> list[Any]:
-    """Returns what ``RayRoad.share`` was given: bytes, or a view of them."""
-    return [one.content if type(one) is Pickled else one for one in common]
+def _laid_out(order: Order, inputs: Sequence[Any]) -> tuple[list[Any], Values]:
+    """Returns what many blocks share, as bytes or views of them, and the large values of this one."""
+    given = iter(inputs)
+    shared = [next(given).content if content is None else content for content in order.shared]
+    return shared, Values(list(given))
 
 
 class RayWorkerRoad:
@@ -77,8 +121,7 @@ class RayWorkerRoad:
     ``_lock`` guards what is kept and sent: threads of the call, of the user and the pulse come here.
 
     Parameters:
-        mailbox, call: As ``execute_at_once``.
-        most_values: How many values the call can leave on the cluster; None: any number.
+        mailbox, call, most_values: As in ``Order``.
     """
 
     largest_message = LARGEST_MESSAGE
@@ -135,8 +178,8 @@ class RayWorkerRoad:
             values, self._values = self._values, []
             return values
 
-    def close(self, content: bytes | None) -> Report:
-        """Returns what goes back with the call, of which `content` is the last message.
+    def close(self, content: bytes | None) -> bytes:
+        """Returns the report that goes back with the call, of which `content` is the last message.
 
         Where code goes on that cannot be interrupted, the flow's process is told instead, and ends this one (D20).
         """
@@ -151,7 +194,7 @@ class RayWorkerRoad:
             is_listening, self._is_listening = self._is_listening, False
         if is_listening:
             _listeners.leave(self._mailbox)
-        return (*_here(), self._count, messages)
+        return Report(*_here(), self._count, messages).encode()
 
     def _push(self, message: bytes) -> None:
         try:

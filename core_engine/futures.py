@@ -149,14 +149,9 @@ class TaskFuture(Generic[R_co]):
         return state
 
     async def _arrive_result(self, timeout: float | None, raise_on_failure: bool) -> Any:
-        from core_engine.concurrency.waiting import run_blocking
-        from core_engine.lineage import link_handed_over
-        from core_engine.states import read_state_result
+        from core_engine.states import fetch_state_result
 
-        state = self._in_time(await self._arrive(timeout), timeout)
-        value = await run_blocking(read_state_result, state, raise_on_failure)
-        link_handed_over(state, value)
-        return value
+        return await fetch_state_result(self._in_time(await self._arrive(timeout), timeout), raise_on_failure)
 
     def _in_time(self, state: State | None, timeout: float | None) -> State:
         if state is None:

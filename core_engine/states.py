@@ -291,11 +291,19 @@ def _belongs_to_run(state: State) -> bool:
 
 
 async def fetch_state_result(state: State, raise_on_failure: bool = True) -> Any:
-    """``read_state_result`` for async code: storage is read in a thread."""
+    """What ``State.result`` does in async code: ``read_state_result``, in a thread where storage has to be read."""
     from core_engine.concurrency.waiting import run_blocking
 
+    if _is_at_hand(state):
+        return _hand_over(state, read_state_result(state, raise_on_failure))
     value = await run_blocking(read_state_result, state, raise_on_failure)
     return _hand_over(state, value)
+
+
+def _is_at_hand(state: State) -> bool:
+    """Returns whether the result of a completed run can be read without a storage."""
+    data: Any = state._data
+    return state._type is COMPLETED and (not _is_record(data) or bool(data.has_cached_object()))
 
 
 def _hand_over(state: State, value: Any) -> Any:

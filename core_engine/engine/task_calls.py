@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from core_engine import clock, ids
 from core_engine.backend.entries import TaskRunsCreated
-from core_engine.concurrency.waiting import run_blocking, step
+from core_engine.concurrency.waiting import step
 from core_engine.context import FlowRunContext, TagsContext, TaskRunContext
 from core_engine.engine.active import HAS_ENDED
 from core_engine.engine.dispatch import dispatch, ended_unless_sent
@@ -22,10 +22,9 @@ from core_engine.engine.inputs import holds_handles, inputs_by_parameter, listed
 from core_engine.engine.run_sets import RunSet
 from core_engine.exceptions import MissingContextError
 from core_engine.futures import TaskFuture
-from core_engine.lineage import link_handed_over
 from core_engine.schemas.records import TaskRunGroup
 from core_engine.settings import get_settings_context
-from core_engine.states import read_state_result
+from core_engine.states import fetch_state_result
 from core_engine.utilities.collections import isiterable
 
 if TYPE_CHECKING:
@@ -141,9 +140,7 @@ async def get_task_call_return_value(
     if return_type == "state":
         return state
     assert state is not None
-    value = await run_blocking(read_state_result, state)
-    link_handed_over(state, value)
-    return value
+    return await fetch_state_result(state)
 
 
 async def create_task_run_future(

@@ -49,6 +49,8 @@ def test_large_values_outlive_the_worker_that_made_them(ray_address: str, tmp_pa
     def outer() -> list[Any]:
         made = [*make.map(range(4)), make.submit(4)]
         for future in made:
+            future.wait()
+        for future in made:
             kill.submit(future).wait()
         # What was made by the worker that killed the others is killed from here.
         for pid in {future.result()[0] for future in made}:

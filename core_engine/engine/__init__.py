@@ -5,7 +5,7 @@ The main path, in the order in which a call takes it:
 - ``flow_calls``   a flow is called: which thread, root or subflow          - ``subflows``
 - ``later``        or it was created for later, and is executed now (``__main__``)
 - ``resuming``     or one that had ended goes on                              - ``resumption``, ``digests``
-- ``flow_runs``    created, begun, orchestrated                             - ``flow_functions``, ``outcomes``
+- ``flow_runs``    created, begun, orchestrated              - ``flow_functions``, ``overdue``, ``outcomes``
 - ``task_calls``   a task is called, submitted (``maps``: mapped)           - ``inputs``
 - ``run_sets``     the runs of one call, submit or map                      - ``active``: runs of this process
 - ``dispatch``     to a runner, when inputs are final                       - ``calls``, ``runners``, ``slots``

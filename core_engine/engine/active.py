@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -175,7 +176,8 @@ class ActiveFlowRun:
     both change under ``decisions``. ``pauses`` counts those of this attempt. ``goes_on``: another process began it.
     ``ended_early`` is set under ``decisions`` while the function goes on though its time is over: what was proposed in
     its place, and what became of that; ``ended_elsewhere`` while it goes on after a cancellation: set when the end is
-    recorded. ``interrupted`` is when its code was interrupted last (monotonic seconds).
+    recorded. ``is_ending_runs`` while the flow run, whose function has ended before its time, waits for the end of its
+    cancelled task runs. ``interrupted`` is when its code was interrupted last (monotonic seconds).
     ``resumption`` is there if it can be resumed, or is.
     """
 
@@ -216,6 +218,7 @@ class ActiveFlowRun:
         self.executing: Executing | None = None
         self.ended_early: tuple[State, State] | None = None
         self.ended_elsewhere: Latch | None = None
+        self.is_ending_runs = False
         self.takes_runs = True
         self._lock = threading.Lock()
         self._open: dict[int, RunSet] = {}
@@ -299,10 +302,18 @@ class ActiveFlowRun:
             latch.set()
         return latch
 
-    async def end_attempt(self) -> None:
-        """Waits until no task run is left to run, and takes none from then on."""
+    async def end_attempt(self, timeout_seconds: float | None = None) -> bool:
+        """Waits until no task run is left to run, and takes none from then on; returns False when time is over first.
+
+        Parameters:
+            timeout_seconds: How long to wait; None: as long as it takes.
+        """
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while not self._stops_taking_runs():
-            await self.when_all_ended()
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not await self.when_all_ended().arrive(left):
+                return False
+        return True
 
     def _stops_taking_runs(self) -> bool:
         with self._lock:

@@ -53,13 +53,17 @@ class report_task_run_crashes:  # noqa: N801  # used as `with report_task_run_cr
 def crash_task_run(run: ActiveTaskRun, error: BaseException) -> State:
     """Records a task run as Crashed, unless it has ended; logs it. Returns the state that it is in then."""
     from core_engine.engine.cancellation import TaskRunStopped
+    from core_engine.engine.overdue import FlowExpired
     from core_engine.engine.proposals import decide_task
     from core_engine.engine.run_logs import logger_of_task_run
 
     if run.state._type in FINAL_TYPES:
         return run.state
     reason = run.flow_run.stopping if isinstance(error, (Interrupt, asyncio.CancelledError)) else None
-    state = exception_to_crashed_state(reason or error)
+    if isinstance(error, FlowExpired) and reason is None:
+        state = ended_by(error, "while this task run ran")
+    else:
+        state = exception_to_crashed_state(reason or error)
     # A journal that has failed says so once, and tells whoever waits for an outcome: nothing more is to be done.
     try:
         decide_task(run, state, force=True, execution=run.execution)
@@ -70,7 +74,9 @@ def crash_task_run(run: ActiveTaskRun, error: BaseException) -> State:
     if reason is not None:
         # The flow run says it once for all that it takes along.
         run.flow_run.count_interrupted()
-    elif not isinstance(error, TaskRunStopped):  # on a worker, which does not know why the flow run ends
+    elif not isinstance(
+        error, (TaskRunStopped, FlowExpired)
+    ):  # the first one on a worker, which does not know why the flow run ends
         logger.error("Crash detected! %s", state.message)
     logger.debug("Crash details:", exc_info=error)
     return run.state
@@ -98,9 +104,12 @@ def end_unstarted(run_set: RunSet, index: int) -> None:
 def ended_by(reason: BaseException, when: str = "before this task run started") -> State:
     """Returns the state of a run that does not go on because of what ended its flow run, or its submission."""
     from core_engine.engine.cancellation import FlowRunCancelled
+    from core_engine.engine.overdue import FlowExpired
 
     if isinstance(reason, FlowRunCancelled):
         return State(CANCELLED, message=f"The flow run was cancelled {when}.")
+    if isinstance(reason, FlowExpired):
+        return State(CANCELLED, message=f"The time of the flow run was over {when}.")
     if isinstance(reason, FlowPauseTimeout):
         return State(CANCELLED, message=f"{reason} This task run did not start.")
     return exception_to_crashed_state(reason)
@@ -181,9 +190,13 @@ async def crash_flow_run(run: ActiveFlowRun, error: BaseException) -> None:
 
     A run that is being cancelled ends as Cancelled instead, with the hooks for that. One that has ended stays as it is.
     """
+    from core_engine.engine.overdue import end_interrupted, is_overdue
     from core_engine.engine.signals import got_through, signal_for
 
     got_through(run)
+    if is_overdue(run, error):
+        await (_shielded(run, end_interrupted(run)) if drives_loop() else end_interrupted(run))
+        return
     reason = error
     if isinstance(error, (Interrupt, asyncio.CancelledError)):
         reason = signal_for(run) or run.stopping or error

@@ -18,7 +18,7 @@ from core_engine.context import FlowRunContext, TagsContext
 from core_engine.engine.active import ActiveFlowRun, register, unregister
 from core_engine.engine.cancellation import FlowRunCancelled, raise_stopping
 from core_engine.engine.crashes import report_flow_run_crashes
-from core_engine.engine.flow_functions import FlowTimedOut, call_flow_function
+from core_engine.engine.flow_functions import call_flow_function
 from core_engine.engine.holds import pause_with_parent
 from core_engine.engine.hooks import run_flow_hooks
 from core_engine.engine.loading import entrypoint_of
@@ -29,6 +29,7 @@ from core_engine.engine.outcomes import (
     paused_on_the_way,
     timed_out_state,
 )
+from core_engine.engine.overdue import FlowTimedOut, end_overdue, limit_exceeded, seconds_left
 from core_engine.engine.previous import PreviousRuns
 from core_engine.engine.proposals import propose_flow_state
 from core_engine.engine.reachable import check_api_reachable
@@ -358,7 +359,14 @@ async def _execute(
             logger.debug("Executing %s for flow run '%s'...", shown, run.record.name)
             try:
                 value = await call_flow_function(flow, run, parameters, user_thread)
-            except (Exception, Abort, Pause, FlowRunCancelled):
+            except FlowTimedOut as error:
+                await end_overdue(run, error.timeout_seconds)
+                raise
+            except FlowRunCancelled:
+                run.is_ending_runs = True
+                await _wait_for_task_runs(run)
+                raise
+            except (Exception, Abort, Pause):
                 await _wait_for_task_runs(run)
                 raise
             await _wait_for_task_runs(run)
@@ -380,7 +388,16 @@ async def _execute(
 
 
 async def _wait_for_task_runs(run: ActiveFlowRun) -> None:
-    """Waits until all task runs of a flow have ended, also when its function raised; a crash is reported without."""
+    """Waits until all task runs of a flow have ended, also when its function raised; a crash is reported without.
+
+    Raises:
+        FlowTimedOut: They did not end in time, and were cancelled.
+    """
+    if not await run.end_attempt(seconds_left(run)) and not run.cancelling:
+        limit = limit_exceeded(run)
+        assert limit is not None
+        await end_overdue(run, limit)
+        raise FlowTimedOut(limit)
     await run.end_attempt()
     raise_stopping(run)
     _raise_fatal(run)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count, cycle, islice, repeat
 from operator import length_hint
@@ -16,9 +15,9 @@ from core_engine.concurrency.waiting import step
 from core_engine.context import FlowRunContext, TagsContext, TaskRunContext
 from core_engine.engine.active import HAS_ENDED
 from core_engine.engine.dispatch import dispatch, ended_unless_sent
-from core_engine.engine.flow_functions import FlowTimeIsOver
 from core_engine.engine.forks import is_inherited
 from core_engine.engine.inputs import holds_handles, inputs_by_parameter, listed_upstreams
+from core_engine.engine.overdue import FlowTimeIsOver, limit_exceeded
 from core_engine.engine.run_sets import RunSet
 from core_engine.exceptions import MissingContextError
 from core_engine.futures import TaskFuture
@@ -115,7 +114,7 @@ def _check_going_on(flow_run: ActiveFlowRun) -> None:
         raise_stopping(flow_run)
     if not flow_run.takes_runs:
         raise RuntimeError(HAS_ENDED)
-    if flow_run.deadline is not None and time.monotonic() >= flow_run.deadline:
+    if limit_exceeded(flow_run) is not None:
         raise FlowTimeIsOver("The flow run's time is over; it starts no further task runs.")
 
 

@@ -80,7 +80,12 @@ def call_in_time(call: TimedCall, timeout_seconds: float) -> Any:
     """
     context = contextvars.copy_context()
     service_threads.run(lambda: context.run(call.run))
-    if call.outcome.wait(timeout_seconds):
+    try:
+        ended = call.outcome.wait(timeout_seconds)
+    except BaseException:
+        call.expire()  # who waits is ended, and with it the call
+        raise
+    if ended:
         return call.outcome.result()
     call.expire()
     # Python code that can be interrupted is gone within a moment: then nothing is left running behind the run's back.

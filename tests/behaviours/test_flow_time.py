@@ -27,6 +27,8 @@ from tests.behaviours.helpers import (
 LIMIT = 0.1
 # Below this a call counts as prompt. What blocks would block for ten seconds.
 PROMPT = 5.0
+# How late a state may come after its deadline.
+LATE_SECONDS = 0.1
 
 
 @pytest.mark.behaviour("FLOW-TIME-1")
@@ -43,6 +45,7 @@ def test_a_sync_flow_over_its_limit_is_timed_out():
     assert state.name == "TimedOut"
     assert "0.1" in state.message
     assert stored_flow_state(state).name == "TimedOut"
+    assert LIMIT <= seconds_until_timed_out(state) < LIMIT + LATE_SECONDS
     with pytest.raises(TimeoutError):
         state.result()
 
@@ -64,6 +67,7 @@ async def test_an_async_flow_over_its_limit_is_timed_out_at_its_await():
     assert state.is_failed()
     assert state.name == "TimedOut"
     assert "0.1" in state.message
+    assert LIMIT <= seconds_until_timed_out(state) < LIMIT + LATE_SECONDS
     assert not went_on
     with pytest.raises(TimeoutError):
         await state.result(fetch=True)
@@ -255,7 +259,19 @@ def test_the_deadline_of_a_parent_interrupts_its_sync_subflow():
         child()
 
     with takes_less_than(PROMPT):
-        assert parent(return_state=True).name == "TimedOut"
+        state = parent(return_state=True)
+
+    expect_that_all_were_timed_out(state, 2 * LIMIT)
+
+
+def expect_that_all_were_timed_out(parent: State, limit: float) -> None:
+    """All flow runs are TimedOut at the deadline of the parent."""
+    running = read_states(flow_run_id(parent))[1].timestamp
+    assert len(read_flow_runs()) == 2
+    for run in read_flow_runs():
+        ended = read_states(run.id)[-1]
+        assert ended.name == "TimedOut"
+        assert limit <= (ended.timestamp - running).total_seconds() < limit + LATE_SECONDS
 
 
 @pytest.mark.behaviour("FLOW-TIME-9")
@@ -270,7 +286,9 @@ async def test_the_deadline_of_a_parent_interrupts_its_async_subflow():
         await child()
 
     with takes_less_than(PROMPT):
-        assert (await parent(return_state=True)).name == "TimedOut"
+        state = await parent(return_state=True)
+
+    expect_that_all_were_timed_out(state, 2 * LIMIT)
 
 
 # Functions that go on after their deadline ----------------------------------------------------------------------------
@@ -345,7 +363,7 @@ def test_a_flow_whose_code_goes_on_is_timed_out_at_its_deadline_and_its_value_dr
 
     assert state.name == "TimedOut"
     assert flow_history(state) == ["Pending", "Running", "TimedOut"]
-    assert LIMIT <= seconds_until_timed_out(state) < LIMIT + 0.1
+    assert LIMIT <= seconds_until_timed_out(state) < LIMIT + LATE_SECONDS
     with pytest.raises(TimeoutError):
         state.result()
 
@@ -386,7 +404,9 @@ def test_the_deadline_of_a_parent_is_that_of_a_subflow_whose_code_goes_on():
         until_recorded(begun, "TimedOut", child=True)
         let_go.set()
 
-    assert called_in_a_thread(lambda: parent(return_state=True), then).name == "TimedOut"
+    state = called_in_a_thread(lambda: parent(return_state=True), then)
+
+    expect_that_all_were_timed_out(state, 2 * LIMIT)
 
 
 @pytest.mark.behaviour("FLOW-TIME-1")

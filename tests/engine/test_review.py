@@ -328,7 +328,7 @@ def test_a_flow_times_out_while_a_sequential_runner_waits_to_try_a_task_again():
     state = parent(return_state=True)
 
     assert state.name == "TimedOut"
-    assert [run.state_type for run in read_task_runs(state)] == ["CRASHED", "CRASHED"]
+    assert [run.state_type for run in read_task_runs(state)] == ["CANCELLED", "CANCELLED"]
 
 
 @pytest.mark.anyio

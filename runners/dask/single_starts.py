@@ -9,6 +9,7 @@ the scheduler remembers of it.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Collection
 from typing import Any
 
@@ -17,7 +18,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from core_engine.remote import run_call
 from runners.dask.worker_road import execute
 
-# For how long the reports of a client are kept that is gone without a word.
+# For how long workers may still report to a client that is gone, and one that went without a word may come back.
 FORGET_SECONDS = 60
 CALLS = frozenset({execute, run_call})
 
@@ -59,16 +60,20 @@ class SingleStarts(SchedulerPlugin):
         self._calls.discard(key)
 
     def remove_client(self, scheduler: Any, client: str) -> None:
-        if client == self._client:
-            scheduler.plugins.pop(self.name, None)
-            topics = getattr(getattr(scheduler, "_broker", None), "_topics", {})
-            if client in topics:
-                # Who left in order listens no more. Another may come back, and asks for what it missed.
-                wait_seconds = FORGET_SECONDS if client in topics[client].subscribers else 0
-                asyncio.get_running_loop().call_later(wait_seconds, _forget_topic, scheduler, topics, client)
+        if client != self._client:
+            return
+        scheduler.plugins.pop(self.name, None)
+        topics = getattr(getattr(scheduler, "_broker", None), "_topics", {})
+        if client not in topics:
+            return
+        # Who left in order listens no more. Another may come back, and asks for what it missed.
+        if client not in topics[client].subscribers:
+            # Workers say their last when they notice: the topic stays for so long, and keeps nothing.
+            topics[client].events = deque(maxlen=0)
+        asyncio.get_running_loop().call_later(FORGET_SECONDS, _forget_topic, scheduler, topics, client)
 
 
 def _forget_topic(scheduler: Any, topics: Any, client: str) -> None:
-    """Drops the reports of a client that has gone, which the scheduler itself would keep for an hour."""
+    """Drops the topic of a client that has gone, which the scheduler itself would keep."""
     if client not in scheduler.clients:
         topics.pop(client, None)

@@ -1,5 +1,6 @@
 """Task and flow runs on Dask that are cancelled, or whose time is over, whatever their code does (D20)."""
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +9,13 @@ from typing import Any
 import pytest
 from distributed import Client, LocalCluster
 
-from core_engine import flow, get_client
+from core_engine import flow, get_client, get_run_logger, task
 from core_engine.concurrency.waiting import step
+from core_engine.remote.reporting import pulse
 from runners.dask import DaskTaskRunner
 from tests.runners.dask.conftest import local_cluster
 from tests.support.busy import SOON_SECONDS, WAYS, busy, cancelled_while_busy, small, times_of
-from tests.support.dask_processes import PATIENCE, expect_clean
+from tests.support.dask_processes import PATIENCE, expect_clean, leftovers
 from tests.support.waiting import wait_for
 
 
@@ -88,3 +90,39 @@ def test_a_cancelled_flow_run_is_cancelled_with_its_task_runs(
         assert times_of(run.id)["Cancelled"] - asked < SOON_SECONDS
     assert times_of(id)["Cancelled"] - asked < SOON_SECONDS
     expect_idle(single_worker)
+
+
+def has_fallen_silent() -> bool:
+    """Return whether no call of this worker process reports any more: to be run there."""
+    return all(block._report._is_silent for block in list(pulse._blocks))  # type: ignore[attr-defined]
+
+
+@pytest.mark.behaviour("D20", "D23")
+def test_what_code_that_goes_on_says_after_the_flow_is_not_kept_in_the_scheduler(
+    single_worker: LocalCluster, tmp_path: Path
+) -> None:
+    @task
+    def goes_on() -> None:
+        (tmp_path / "begun").touch()
+        while not (tmp_path / "over").exists():
+            with contextlib.suppress(BaseException):
+                get_run_logger().info("still here")
+                time.sleep(0.001)
+
+    @flow(task_runner=DaskTaskRunner(cluster=single_worker))
+    def outer() -> Any:
+        future = goes_on.submit()
+        wait_for((tmp_path / "begun").exists)
+        future.cancel()
+        return [future]
+
+    (state,) = outer(return_state=True).result(raise_on_failure=False)
+    with Client(single_worker, set_as_default=False) as client:
+        wait_for(lambda: all(client.run(has_fallen_silent).values()))
+        (tmp_path / "over").touch()
+        # What the worker tells the scheduler arrives in order.
+        assert client.submit(sum, [1, 2], pure=False).result(timeout=PATIENCE) == 3
+        left = client.run_on_scheduler(leftovers)
+
+    assert state.is_cancelled()
+    assert left["messages"] == []

@@ -272,7 +272,7 @@ class ExecutingTask:
         is_left_behind: Whether the engine has given the call up; what becomes of it changes nothing any more.
     """
 
-    __slots__ = ("_has_ended", "_is_asked", "_loop", "_task", "deadline", "ident", "is_left_behind")
+    __slots__ = ("_has_ended", "_is_asked", "_task", "deadline", "ident", "is_left_behind")
 
     def __init__(self, deadline: float | None = None) -> None:
         self.deadline = deadline
@@ -281,7 +281,6 @@ class ExecutingTask:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._loop = asyncio.get_running_loop()
         self._has_ended = False
         self.ident = threading.get_ident()
 
@@ -293,11 +292,11 @@ class ExecutingTask:
         if self._has_ended or self._task.done():
             return False
         if self._is_asked:
-            raise_in_task(self.ident, self._loop, self._task, exception)
+            raise_in_task(self.ident, self._task.get_loop(), self._task, exception)
             return True
         self._is_asked = True
         try:
-            self._loop.call_soon_threadsafe(self._cancel)
+            self._task.get_loop().call_soon_threadsafe(self._cancel)
         except RuntimeError:
             return False  # the loop was closed, and the task with it
         return True

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from core_engine.concurrency.loops import LoopThread, engine_loop
@@ -92,7 +93,7 @@ class AsyncCalls:
         def start(loop: _TaskLoop) -> None:
             task = loop.thread.loop.create_task(main(), context=used)
             loop.in_flight[task] = _Awaited(None, outcome)
-            task.add_done_callback(lambda done: self._has_ended(loop, done))
+            task.add_done_callback(partial(self._has_ended, loop))
 
         self._post(start)
         return outcome
@@ -121,7 +122,7 @@ class AsyncCalls:
         def start(loop: _TaskLoop) -> None:
             task = loop.thread.loop.create_task(call.arun(self._name), context=call.run_set.context.copy())
             loop.in_flight[task] = _Awaited(call, outcome)
-            task.add_done_callback(lambda done: self._has_ended(loop, done))
+            task.add_done_callback(partial(self._has_ended, loop))
 
         self._post(start)
 
@@ -133,16 +134,17 @@ class AsyncCalls:
         self._watch(loop)
 
     def _fill(self, loop: _TaskLoop) -> None:
-        while self._blocks and len(loop.in_flight) < self._window:
+        create_task, in_flight, ended = loop.thread.loop.create_task, loop.in_flight, partial(self._has_ended, loop)
+        while self._blocks and len(in_flight) < self._window:
             block = self._blocks[0]
             call = block.take()
             if call is None:
                 # Another thread may have put one before it meanwhile.
                 self._blocks.remove(block)
                 continue
-            task = loop.thread.loop.create_task(call.arun(self._name), context=call.run_set.context.copy())
-            loop.in_flight[task] = call
-            task.add_done_callback(lambda done: self._has_ended(loop, done))
+            task = create_task(call.arun(self._name), context=call.run_set.context.copy())
+            in_flight[task] = call
+            task.add_done_callback(ended)
 
     def _has_ended(self, loop: _TaskLoop, task: asyncio.Task[Any]) -> None:
         entry = loop.in_flight.pop(task, None)

@@ -16,7 +16,7 @@ from core_engine.lineage import Lineage
 from core_engine.logging import runs_here
 from core_engine.orchestration.progress import FlowRunProgress, TaskRunProgress
 from core_engine.schemas.records import FlowRun, TaskRun, TaskRunGroup
-from core_engine.schemas.states import COMPLETED, State
+from core_engine.schemas.states import COMPLETED, FINAL_TYPES, State
 
 if TYPE_CHECKING:
     from core_engine.client.embedded import EmbeddedClient
@@ -176,8 +176,8 @@ class ActiveFlowRun:
     both change under ``decisions``. ``pauses`` counts those of this attempt. ``goes_on``: another process began it.
     ``ended_early`` is set under ``decisions`` while the function goes on though its time is over: what was proposed in
     its place, and what became of that; ``ended_elsewhere`` while it goes on after a cancellation: set when the end is
-    recorded. ``is_ending_runs`` while the flow run, whose function has ended before its time, waits for the end of its
-    cancelled task runs. ``interrupted`` is when its code was interrupted last (monotonic seconds).
+    recorded. ``is_ending_runs`` from when the flow run, whose function has ended before its time, waits for the end of
+    its cancelled task runs. ``interrupted`` is when its code was interrupted last (monotonic seconds).
     ``resumption`` is there if it can be resumed, or is.
     """
 
@@ -232,6 +232,11 @@ class ActiveFlowRun:
     def attempt(self) -> int:
         """Which attempt of the flow this is, from 1."""
         return self.progress.run_count
+
+    def has_ended(self) -> bool:
+        """Returns whether a final state is recorded; its runner may be stopping even then."""
+        state = self.progress.state
+        return state is not None and state._type in FINAL_TYPES
 
     def snapshot(self) -> FlowRun:
         """Returns the run as users see it, as it stands now."""

@@ -242,7 +242,7 @@ def _end_cancelled(run: ActiveFlowRun) -> None:
         _end_cancelled(child)
         if child.ended_elsewhere is not None:
             child.ended_elsewhere.wait()  # its hooks come before those of its parent
-        elif child.is_ending_runs:
+        elif child.is_ending_runs and not child.has_ended():
             return  # likewise; this is called again
     with run.decisions:
         if run.executing is None or run.ended_elsewhere is not None:

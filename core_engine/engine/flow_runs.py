@@ -311,6 +311,7 @@ async def orchestrate_flow_run(
         if run.cancelling:
             break
         outcome, state = run.ended_early or (outcome, await propose_flow_state(run, outcome))
+        run.is_ending_runs = run.is_ending_runs and run.has_ended()
         if state._type in FINAL_TYPES or state is outcome:
             await run_flow_hooks(run, state)
         elif state._type not in (RUNNING, PAUSED, CANCELLING):

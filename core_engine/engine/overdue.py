@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from core_engine.concurrency.interrupts import Interrupt
-from core_engine.schemas.states import FINAL_TYPES, RUNNING
+from core_engine.schemas.states import RUNNING
 
 if TYPE_CHECKING:
     from core_engine.engine.active import ActiveFlowRun
@@ -77,16 +77,13 @@ def cancel_task_runs(run: ActiveFlowRun) -> None:
 async def end_overdue(run: ActiveFlowRun, timeout_seconds: float) -> None:
     """Cancels the task runs of a flow run whose time is over, and waits for their end; records its own meanwhile.
 
-    What is recorded stands in ``run.ended_early``. Until all have ended, what is above interrupts nothing here.
+    What is recorded stands in ``run.ended_early``. From now on what is above interrupts nothing here.
     """
     run.is_ending_runs = True
-    try:
-        cancel_task_runs(run)
-        await run.when_all_ended().arrive(LATE_SECONDS)
-        record_timed_out(run, timeout_seconds)
-        await run.end_attempt()
-    finally:
-        run.is_ending_runs = False
+    cancel_task_runs(run)
+    await run.when_all_ended().arrive(LATE_SECONDS)
+    record_timed_out(run, timeout_seconds)
+    await run.end_attempt()
 
 
 async def end_interrupted(run: ActiveFlowRun) -> None:
@@ -97,12 +94,11 @@ async def end_interrupted(run: ActiveFlowRun) -> None:
     from core_engine.engine.run_logs import logger_of_flow_run
 
     limit = limit_exceeded(run)
-    assert limit is not None
+    if limit is None or run.has_ended():
+        return
     await end_overdue(run, limit)
     with run.decisions:
-        state = run.progress.state
-        if state is None or state._type not in FINAL_TYPES:
-            state = decide_flow(run, timed_out_state(limit), force=True).state
+        state = run.progress.state if run.has_ended() else decide_flow(run, timed_out_state(limit), force=True).state
     assert state is not None
     logger_of_flow_run(run).error("Finished in state %s", state)
     await run_flow_hooks(run, state)

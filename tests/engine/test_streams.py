@@ -115,11 +115,11 @@ def test_a_long_stream_takes_constant_memory():
     tracemalloc.start()
     try:
         _, small = parent(11_000)  # beyond this the lineage of bare values has reached its bound
-        total, large = parent(22_000)
+        total, large = parent(33_000)
     finally:
         tracemalloc.stop()
-    assert total == 22_000 * 21_999
-    assert large - small < 11_000 * 100  # bytes: a future with its state would be some hundreds each
+    assert total == 33_000 * 32_999
+    assert large - small < 22_000 * 100  # bytes: a future with its state would be some hundreds each
 
 
 def test_a_stream_needs_a_parameter_and_an_iterable():

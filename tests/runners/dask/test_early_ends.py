@@ -1,0 +1,7 @@
+"""What is promised of runs that end early, on Dask."""
+
+from tests.support.early_ends import EarlyEnds
+
+
+class TestEarlyEnds(EarlyEnds):
+    """On the cluster of two workers."""

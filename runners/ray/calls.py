@@ -169,6 +169,11 @@ class Calls:
                 self._held[key] = held
         return held
 
+    def key_of(self, reference: str) -> str | None:
+        """Returns the key of a value that is held, by the text of Ray's reference to it; None if there is none."""
+        with self._lock:
+            return next((key for key, held in self._held.items() if held.hex() == reference), None)
+
     def release(self, key: str) -> None:
         with self._lock:
             self._held.pop(key, None)

@@ -208,7 +208,7 @@ class RayRoad:
         except Exception as error:
             call.look_at_errors()
             # What the worker sent before comes first.
-            self._marked[name] = _meaning(error)
+            self._marked[name] = self._meaning(error)
             self._mark(name)
             return
         if report.worker:
@@ -292,9 +292,9 @@ class RayRoad:
         if self._gone is not None:
             raise self._gone
 
-
-def _meaning(error: Exception) -> Exception:
-    """Returns what an exception of Ray's says about a call."""
-    if isinstance(error, LOST):
-        return WorkerLost("", " ".join(str(error).split()))
-    return error
+    def _meaning(self, error: Exception) -> Exception:
+        """Returns what an exception of Ray's says about a call."""
+        if not isinstance(error, LOST):
+            return error
+        lost = self._calls.key_of(getattr(error, "object_ref_hex", ""))
+        return WorkerLost("", " ".join(str(error).split()), [] if lost is None else [lost])

@@ -147,6 +147,72 @@ def states() -> list[str]:
     return [one.state_type.value for one in step(get_client().read_task_runs(run.id))]
 
 
+@pytest.mark.behaviour("D12", "D22", "D26")
+def test_large_values_that_are_lost_with_their_node_are_missing_and_what_needs_them_says_so(
+    nodes: RayProcesses, tmp_path: Path
+) -> None:
+    nodes.start_head()
+    worker = nodes.start_worker()
+    with script(
+        tmp_path,
+        source("""
+        from core_engine.exceptions import MissingResult
+
+        @task(map_options=MapOptions(batch_size=1))
+        def make(name):
+            (folder / f"there-{name}").touch()
+            note(folder / "starts", name)
+            wait_for(lambda: len(list(folder.glob("there-*"))) == 2, seconds=50)
+            return name, bytes(2_000_000)
+
+        @task
+        def size(made):
+            note(folder / "starts", f"size-{made[0]}")
+            return len(made[1])
+
+        @flow(task_runner=runner)
+        def outer():
+            made = make.map(["a", "b"])
+            for future in made:
+                future.wait()
+            (folder / "made").touch()
+            wait_for((folder / "gone").exists, seconds=50)
+            import ray
+            wait_for(lambda: [node["Alive"] for node in ray.nodes()].count(True) == 1, seconds=50)
+            return [*made, *size.map(made)]
+
+        def told(state):
+            try:
+                value = state.result()
+            except MissingResult as missing:
+                return [state.name, str(missing)]
+            except Exception as error:
+                return [state.name, state.message]
+            return [state.name, value if isinstance(value, int) else value[0]]
+
+        print(json.dumps([told(state) for state in outer(return_state=True).result(raise_on_failure=False)]))
+        """),
+        ADDRESS=nodes.address,
+        FOLDER=str(tmp_path),
+        RAY_AUTH_MODE="disabled",
+    ) as running:
+        wait_for((tmp_path / "made").exists, seconds=RAY_SECONDS)
+        nodes.kill(worker)
+        (tmp_path / "gone").touch()
+        code, errors = running.end(RAY_SECONDS)
+
+    assert code == 0, errors
+    made, sizes = json.loads(running.lines[-1])[:2], json.loads(running.lines[-1])[2:]
+    (lost,) = [index for index, (_, value) in enumerate(made) if value not in ("a", "b")]
+    assert made[1 - lost] == ["Completed", "ab"[1 - lost]]
+    assert made[lost][0] == "Completed"
+    assert "persist_result=True" in made[lost][1]
+    assert sizes[1 - lost] == ["Completed", 2_000_000]
+    assert sizes[lost][0] == "Crashed"
+    assert "persist_result=True" in sizes[lost][1]
+    assert lines() == starts(tmp_path / "starts") == Counter(["a", "b", f"size-{'ab'[1 - lost]}"])
+
+
 @pytest.mark.behaviour("D22", "I7")
 def test_the_end_of_the_head_ends_every_run(nodes: RayProcesses, tmp_path: Path) -> None:
     nodes.start_head(num_cpus=2)

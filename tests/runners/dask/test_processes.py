@@ -11,7 +11,8 @@ from distributed import Client
 from distributed.security import Security
 
 import runners.dask.workers
-from core_engine import flow, task
+from core_engine import flow, get_client, task
+from core_engine.concurrency.waiting import step
 from core_engine.task_runners import BaseTaskRunner
 from runners.dask import DaskTaskRunner
 from tests.support.cluster_tests.settings import AskWorkers, SettingsOnACluster
@@ -233,6 +234,9 @@ def test_a_cluster_without_workers_is_waited_for_and_that_is_said(
     def outer() -> int:
         future = add.submit(1, 2)
         wait_for(lambda: "Task 'add' waits for a worker" in caplog.text)
+        why = step(get_client().why(future.task_run_id))
+        assert (why.reason, why.details["executing"]) == ("runner", 0)
+        assert "the dask task runner, where no worker executes anything of this flow run now" in why.text
         growing.start_worker("--no-nanny")
         return future.result()
 

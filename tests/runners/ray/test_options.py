@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from core_engine import State, flow, task
+from core_engine import State, flow, get_client, task
+from core_engine.concurrency.waiting import step
 from core_engine.task_runners import BaseTaskRunner
 from runners.ray import RayTaskRunner, remote_options
 from runners.ray.nodes import Nodes
@@ -221,6 +222,9 @@ def test_a_task_that_no_node_suits_waits_and_that_is_said(ray_address: str, capl
         with remote_options(resources={"telescope": 2}):
             future = double.submit(1)
         wait_for(lambda: "waits for 2 telescope" in caplog.text)
+        why = step(get_client().why(future.task_run_id))
+        assert (why.reason, why.details["executing"]) == ("runner", 0)
+        assert "the ray task runner, where no worker executes anything of this flow run now" in why.text
         future.cancel()
         return [future, double.submit(2)]
 

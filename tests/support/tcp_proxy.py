@@ -12,16 +12,17 @@ class TcpProxy:
 
     Parameters:
         target: Host and port; connected to with each connection that comes.
+        host: Where it listens; "" is everywhere.
     """
 
-    def __init__(self, target: tuple[str, int]) -> None:
+    def __init__(self, target: tuple[str, int], host: str = "127.0.0.1") -> None:
         self._target = target
         self._open = threading.Event()
         self._open.set()
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
         self._start(self._accept)
 
@@ -61,10 +62,11 @@ class TcpProxy:
         while True:
             try:
                 here, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            try:
                 there = socket.create_connection(self._target)
             except OSError:
-                if self._listener.fileno() == -1:
-                    return
                 here.close()
                 continue
             with self._lock:

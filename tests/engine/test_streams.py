@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import itertools
 import threading
+import time
 import tracemalloc
 
 import pytest
 
-from core_engine import MapOptions, flow, task
+from core_engine import MapOptions, flow, get_client, runtime, task
 from runners.concurrent import ConcurrentTaskRunner
 from runners.sequential import SequentialTaskRunner
 
@@ -101,6 +103,39 @@ def test_leaving_a_stream_early_stops_reading_and_cancels_what_is_in_flight():
     assert parent() == 1
     assert len(read) <= 8
     gate.set()
+
+
+@pytest.mark.behaviour("D8")
+@pytest.mark.anyio
+async def test_leaving_an_async_stream_of_an_endless_iterable_early_cancels_what_is_in_flight():
+    read = []
+
+    async def endless():
+        while True:
+            read.append(len(read))
+            yield read[-1]
+
+    @task(map_options=MapOptions(window=4))
+    async def waits(x):
+        if x:
+            await asyncio.sleep(30)
+        return x
+
+    @flow
+    async def parent():
+        async for future in waits.stream(endless()):
+            assert await future.result() == 0
+            break
+        return runtime.flow_run.id
+
+    started = time.monotonic()
+    id = await parent()
+
+    assert time.monotonic() - started < 10
+    assert len(read) <= 8
+    names = [run.state_name for run in await get_client().read_task_runs(id)]
+    assert names == ["Completed"] + ["Cancelled"] * (len(names) - 1)
+    assert len(names) > 1
 
 
 @pytest.mark.behaviour("D8", "D10")

@@ -94,6 +94,6 @@ def test_a_killed_flow_is_resumed_on_another_runner(tmp_path: Path, first: str, 
 
 @pytest.mark.faults
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("second", ["sequential", "dask"])
+@pytest.mark.parametrize("second", ["sequential", "dask", "ray"])
 def test_a_large_map_that_was_killed_is_resumed_on_another_runner(tmp_path: Path, second: str):
     expect_each_effect_once(tmp_path / "job.py", 10_000, "concurrent", second)

@@ -182,12 +182,14 @@ class RayWorkerRoad:
         """Returns the report that goes back with the call, of which `content` is the last message.
 
         Where code goes on that cannot be interrupted, the flow's process is told instead, and ends this one (D20).
+        Where that is late, or in vain, this process ends itself: Ray would take it for idle.
         """
         if content is not None and is_stuck():
             with self._lock:
                 self._push(content)
             threading.Event().wait(KILL_SECONDS)
             content = None
+            self._exit_unless_needed()
         with self._lock:
             messages = [*self._unacknowledged(), *self._held, *([] if content is None else [content])]
             self._sent, self._held = [], []
@@ -195,6 +197,12 @@ class RayWorkerRoad:
         if is_listening:
             _listeners.leave(self._mailbox)
         return Report(*_here(), self._count, messages).encode()
+
+    def _exit_unless_needed(self) -> None:
+        """Ends this process, unless it has something to say that only the call can take along."""
+        with self._lock:
+            if not self._unacknowledged() and not self._held:
+                os._exit(1)
 
     def _push(self, message: bytes) -> None:
         try:

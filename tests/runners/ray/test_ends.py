@@ -87,7 +87,7 @@ def test_a_worker_whose_code_cannot_be_interrupted_is_replaced_while_the_flow_go
     @flow(task_runner=task_runner)
     def outer() -> list[Any]:
         futures = stuck.map(range(size))
-        wait_for((tmp_path / "starts").exists)
+        wait_for(lambda: bool(starts()))
         (_, pid), *_ = starts()
         if limit is None:
             futures[0].cancel()
@@ -95,11 +95,42 @@ def test_a_worker_whose_code_cannot_be_interrupted_is_replaced_while_the_flow_go
         return [*futures, small.submit()]
 
     def starts() -> list[tuple[int, int]]:
-        lines = [line.split() for line in (tmp_path / "starts").read_text().splitlines()]
-        return [(int(x), int(pid)) for x, pid in lines]
+        path = tmp_path / "starts"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(int(x), int(pid)) for x, pid in map(str.split, lines)]
 
     states = outer(return_state=True).result(raise_on_failure=False)
 
     name = "Cancelled" if limit is None else "TimedOut"
     assert [state.name for state in states] == [name, *["Completed"] * size]
     assert sorted(x for x, _ in starts()) == list(range(size))
+
+
+@pytest.mark.faults
+@pytest.mark.behaviour("D20")
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_worker_whose_code_cannot_be_interrupted_ends_itself_where_nobody_ends_it(
+    task_runner: BaseTaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    from runners.ray.road import RayRoad
+
+    monkeypatch.setattr(RayRoad, "kill", lambda road, name: None)
+
+    @task(map_options=MapOptions(batch_size=size), timeout_seconds=0.5)
+    def stuck(x: int) -> int:
+        if x == 0:
+            (tmp_path / f"pid-{os.getpid()}").touch()
+            time.sleep(300)
+        return x
+
+    @flow(task_runner=task_runner)
+    def outer() -> list[Any]:
+        futures = stuck.map(range(size))
+        wait_for(lambda: any(tmp_path.glob("pid-*")))
+        (pid,) = [int(path.name.removeprefix("pid-")) for path in tmp_path.glob("pid-*")]
+        wait_for(lambda: is_gone(pid))
+        return [*futures, small.submit()]
+
+    states = outer(return_state=True).result(raise_on_failure=False)
+
+    assert [state.name for state in states] == ["TimedOut", *["Completed"] * size]

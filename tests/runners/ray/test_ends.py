@@ -70,6 +70,7 @@ def is_gone(pid: int) -> bool:
     return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.timeout(150)  # on a busy machine Ray takes ten seconds and more for each process that it starts
 @pytest.mark.behaviour("D20")
 @pytest.mark.parametrize("limit", [None, 0.5], ids=["cancelled", "timed-out"])
 @pytest.mark.parametrize("size", [1, 3])

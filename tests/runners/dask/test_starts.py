@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import dask
 import pytest
 from distributed import Client, Future, LocalCluster
 
@@ -22,7 +23,10 @@ pytestmark = pytest.mark.faults
 
 @pytest.fixture
 def default_cluster() -> Iterator[LocalCluster]:
-    with warnings.catch_warnings():
+    # A task's definition stays on both workers: Dask would drop one copy after two seconds, without which it could not
+    # start the task again.
+    keeps_copies = {"distributed.scheduler.active-memory-manager.start": False}
+    with dask.config.set(keeps_copies), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
     assert cluster.scheduler.allowed_failures > 0

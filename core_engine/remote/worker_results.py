@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from core_engine.remote.roads import WorkerRoad
 
 
+_FIELDS = [field.name for field in fields(ResultFactory)]
+
+
 class WorkerResultFactory(ResultFactory):
     """A result factory on a worker: values that would stay in memory are pickled or kept on the cluster at once, and
     values that are to be persisted go back to the flow's process where the storage is not shared."""
@@ -45,7 +48,7 @@ class WorkerResultFactory(ResultFactory):
             road: The way back.
             carries: Whether the flow's process is to write what is persisted.
         """
-        made = cls(**{field.name: getattr(factory, field.name) for field in fields(ResultFactory)})
+        made = cls(**{name: getattr(factory, name) for name in _FIELDS})
         object.__setattr__(made, "_road", road)
         object.__setattr__(made, "_carries", carries)
         return made

@@ -42,6 +42,10 @@ class TaskPolicy:
     refresh_cache: bool = False
     cache_expiration_seconds: float | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As a call: it goes with each block of task runs, and what dataclasses do instead takes longer."""
+        return TaskPolicy, tuple(getattr(self, name) for name in self.__slots__)
+
 
 class TaskRunGroup:
     """All task runs of one call, submit or map: what is the same for all of them stands here once.

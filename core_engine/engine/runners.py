@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from core_engine.concurrency.loops import engine_loop
@@ -65,15 +66,17 @@ class RunnerSession:
 
     async def stop(self) -> None:
         """Stops the runner and what was started beside it; waits until it has stopped."""
-        try:
-            if self._local is not None:
-                await self._local.stop()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._stop_runner)
             if self._async_calls is not None:
-                await run_blocking(self._async_calls.stop)
-        finally:
-            self._stop.set()
-            if self._ended is not None:
-                await self._ended.arrive_result()
+                stack.push_async_callback(run_blocking, self._async_calls.stop)
+            if self._local is not None:
+                stack.push_async_callback(self._local.stop)
+
+    async def _stop_runner(self) -> None:
+        self._stop.set()
+        if self._ended is not None:
+            await self._ended.arrive_result()
 
     def async_calls(self) -> AsyncCalls:
         """Returns the loop for async tasks of a runner that brings none of its own."""

@@ -1,6 +1,7 @@
 """One Ray for all tests that do not break it, started by `ray start` with defaults of its own. This process is
 connected to it, as a user's may be."""
 
+import fcntl
 import logging
 import os
 import tempfile
@@ -30,6 +31,17 @@ def processes() -> Iterator[RayProcesses]:
             yield processes
         finally:
             processes.close()
+
+
+@pytest.fixture
+def ray_client_turn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For a test that connects by Ray Client: one at a time on this machine.
+
+    A head starts a server for each client, all heads from the same port on: two that look at once take the same one.
+    """
+    with (tmp_path_factory.getbasetemp().parent / "ray-client.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,8 @@ def test_the_suite_passes_on_a_temporary_ray() -> None:
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("ray_client_turn")
 @pytest.mark.behaviour("RAY-1")
 def test_the_suite_passes_by_ray_client(nodes: RayProcesses) -> None:
     nodes.start_head(num_cpus=2)

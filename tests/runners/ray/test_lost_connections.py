@@ -19,7 +19,7 @@ from tests.support.starts import lines, starts
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import wait_for
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
 CUT_SECONDS = 10.0
 RAY_SECONDS = 50.0
@@ -131,8 +131,10 @@ def test_a_node_whose_connection_to_the_head_is_interrupted_goes_on(
 @pytest.mark.parametrize("how", ["stands still", "breaks"])
 @pytest.mark.parametrize("way", ["address", "client"])
 def test_a_flow_whose_connection_to_ray_is_interrupted_goes_on(
-    nodes: RayProcesses, tmp_path: Path, way: str, how: str
+    nodes: RayProcesses, tmp_path: Path, way: str, how: str, request: pytest.FixtureRequest
 ) -> None:
+    if way == "client":
+        request.getfixturevalue("ray_client_turn")
     nodes.start_head(num_cpus=2)
     scheme = "ray://" if way == "client" else ""
     with proxy_for((nodes.client_address if scheme else nodes.address).removeprefix(scheme)) as proxy:

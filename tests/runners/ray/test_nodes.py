@@ -246,6 +246,8 @@ def states_so_far() -> list[str]:
     return states() if step(get_client().read_flow_runs()) else []
 
 
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("ray_client_turn")
 @pytest.mark.behaviour("RAY-1", "RAY-6")
 def test_ray_client_is_a_way_to_ray_too(nodes: RayProcesses, tmp_path: Path) -> None:
     nodes.start_head(num_cpus=2)

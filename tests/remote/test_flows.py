@@ -21,6 +21,7 @@ from core_engine.task_runners import BaseTaskRunner
 from core_engine.tasks import MapOptions
 from tests.support.cluster_tests.errors import ErrorsOnACluster
 from tests.support.loopback import LoopbackCluster, LoopbackRunner
+from tests.support.waiting import wait_for
 
 LOCK = threading.Lock()
 
@@ -456,9 +457,7 @@ def test_a_cancelled_run_is_interrupted_on_its_worker(task_runner: BaseTaskRunne
     @flow(task_runner=task_runner)
     def cancels() -> Any:
         future = long.submit()
-        deadline = time.monotonic() + 20
-        while not (tmp_path / "started").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for((tmp_path / "started").exists)
         assert future.cancel()
         return [future]
 

@@ -156,6 +156,7 @@ class BlockExecution(Beating):
             self._give_back()
         if not self._road.is_wanted(self._call):
             self._abandon()
+        self._road.send_again()
         self._report.flush()
 
     def _abandon(self) -> None:

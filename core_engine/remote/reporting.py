@@ -171,7 +171,8 @@ class Pulse:
                 time.sleep(FIRST_MESSAGE_SECONDS)
             now = time.monotonic()
             with self._condition:
-                beaten = set(self._blocks) if now >= due else fresh & self._blocks
+                # A block that has just come is about to end more often than not, and then needs no message.
+                beaten = self._blocks - (self._fresh - fresh) if now >= due else fresh & self._blocks
                 self._fresh -= fresh
             if now >= due:
                 due = now + PULSE_SECONDS

@@ -111,6 +111,9 @@ class Road(Protocol):
     def release(self, key: str) -> None:
         """Lets a value go. Any thread."""
 
+    def collect(self) -> None:
+        """Has everything received that workers have sent so far, as far as it is known where. Blocks. Any thread."""
+
 
 class WorkerRoad(Protocol):
     """The worker's end, used by the threads of one call."""
@@ -132,6 +135,9 @@ class WorkerRoad(Protocol):
 
     def send(self, message: bytes) -> None:
         """Sends a message to the flow's process; returns at once. Messages of one thread keep their order."""
+
+    def send_again(self) -> None:
+        """Sends what found no way before, if there is one now. Called several times a second."""
 
     def keep(self, value: Any) -> str | None:
         """Keeps a value on the cluster: bytes, an array, or a ``Pickled``, none of which is changed any more.

@@ -90,6 +90,7 @@ class RemoteSession:
 
     def stop(self, fetch_limit_bytes: int) -> None:
         """Ends the session: values that somebody still holds are fetched, up to a limit (D26). Blocks."""
+        self._road.collect()
         self._inbox.put(None)
         self._thread.join()
         self._values.fetch_all(fetch_limit_bytes)

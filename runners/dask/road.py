@@ -113,6 +113,9 @@ class DaskRoad:
     def fetch(self, key: str) -> Any:
         return unpacked(self._loop.submit(self._fetch, key).wait_result())
 
+    def collect(self) -> None:
+        """Messages come by themselves."""
+
     def release(self, key: str) -> None:
         try:
             self._post(lambda: self._let_go(key))

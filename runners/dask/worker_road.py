@@ -73,6 +73,9 @@ class DaskWorkerRoad:
         else:
             self._here.log_event(self.topic, message)
 
+    def send_again(self) -> None:
+        """Nothing is kept back."""
+
     def keep(self, value: Any) -> str | None:
         key = f"core-engine-value-{uuid.uuid4().hex}"
         with self._lock:

@@ -50,10 +50,7 @@ class Connection:
         from runners.ray.road import RayRoad
 
         nodes = Nodes(self._logger)
-        # Its process starts while the nodes are asked.
-        is_client = address.startswith(CLIENT)
-        road = RayRoad(nodes, self._logger, address.removeprefix(CLIENT), has_streams=not is_client)
         nodes.look()
         self._logger.info("Connected to Ray. Nodes: %d, calls at once: %d", nodes.count, nodes.slots)
-        road.wait_until_open()
-        return road
+        is_client = address.startswith(CLIENT)
+        return RayRoad(nodes, self._logger, address.removeprefix(CLIENT), has_streams=not is_client)

@@ -1,15 +1,14 @@
 """The road over Ray (D23).
 
-Down: blocks are calls of remote functions, commands go through the mailbox. Up: what a call has not reported through
-the mailbox when it ends goes back with it; a short block sends nothing else. Large values belong to this process from
-the moment that a call hands them over, and other calls are given references to them (D12).
+Down: blocks are calls of remote functions, commands go by the mail. Up: what a call has not reported by the mail when
+it ends goes back with it; a short block sends nothing else. Large values belong to this process from the moment that a
+call hands them over, and other calls are given references to them (D12).
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
@@ -17,24 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import exceptions
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from core_engine.exceptions import CoreEngineError
 from core_engine.remote import Block, Pickled, WorkerLost, unpacked
 from runners.ray.calls import BlockAtOnce, BlockByAndBy, Call, Calls, Done
-from runners.ray.functions import functions, remote_call, remote_mailbox, task_name_of
+from runners.ray.functions import functions, remote_call, task_name_of
+from runners.ray.mail import Mail
 from runners.ray.watch import Watch
-from runners.ray.worker import MailboxAddress, Order
+from runners.ray.worker import Order
 
 if TYPE_CHECKING:
     from core_engine.remote import RemoteSession
     from runners.ray.nodes import Nodes
 
-OPEN_SECONDS = 60.0
 LEAVE_SECONDS = 10.0
 LARGEST_INLINE = 8 * 1024
-# A flow's mailbox is made anew so many times.
-MOST_MAILBOXES = 10
 
 # What Ray raises for a call whose worker, node or input is gone.
 LOST = (
@@ -50,7 +46,7 @@ LOST = (
 class RayRoad:
     """The flow's end.
 
-    Two threads of its own bring what happens: one takes messages from the mailbox, the other ended calls.
+    Two threads bring what happens: one takes messages (``Mail``), the other ended calls.
 
     Parameters:
         nodes: The nodes of the Ray that this process is connected to.
@@ -72,30 +68,10 @@ class RayRoad:
         self._receive: Callable[[bytes], None] = lambda message: None
         self._session: RemoteSession | None = None
         self._workers: set[str] = set()
-        self._marked: dict[str, BaseException] = {}
         self._gone: CoreEngineError | None = None
-        self._is_leaving = False
-        self._mailbox: Any = None
-        self._has_mailbox = True
-        self._replaced = 0
-        self._mailbox_address: MailboxAddress = ("", "")
+        self._mail = Mail(logger, self._take_message)
         self._watch = Watch(nodes, logger, address, self._slots_changed, self._ray_is_gone)
-        self._threads = [
-            threading.Thread(target=target, name=name, daemon=True)
-            for target, name in (
-                (self._take_messages, "core-engine-ray-mail"),
-                (self._do_work, "core-engine-ray-calls"),
-            )
-        ]
-        self._open_mailbox()
-
-    def wait_until_open(self) -> None:
-        """Waits until workers can report, without which nothing is to start. Blocks.
-
-        Raises:
-            RayError: The mailbox could not be started.
-        """
-        ray.get(self._mailbox.is_open.remote(), timeout=OPEN_SECONDS)
+        self._thread = threading.Thread(target=self._do_work, name="core-engine-ray-calls", daemon=True)
 
     # Any thread -------------------------------------------------------------------------------------------------------
 
@@ -109,8 +85,8 @@ class RayRoad:
 
     def listen(self, receive: Callable[[bytes], None]) -> None:
         self._receive = receive
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
+        self._mail.start()
         self._watch.start()
 
     def share(self, name: str, content: bytes) -> Any:
@@ -128,9 +104,10 @@ class RayRoad:
         shared = [one if isinstance(one, bytes) else None for one in block.common]
         lying = [one for one in block.common if not isinstance(one, bytes)]
         most_values = 1 if is_one else 0 if at_once else None
-        order = Order(self._mailbox_address, block.name, block.payload, shared, most_values)
+        order = Order(self._mail.address, block.name, block.payload, shared, most_values)
         result = function.remote(order.encode(), *lying, *block.values)
         self._start((BlockAtOnce if at_once else BlockByAndBy)(block.name, done, result))
+        self._mail.expect()
 
     def call(self, name: str, content: bytes, done: Done) -> None:
         self._check_there()
@@ -148,7 +125,7 @@ class RayRoad:
             ray.cancel(call.ending, force=True)
 
     def command(self, worker: str, command: bytes) -> None:
-        self._mailbox.command.remote(worker, command)
+        self._mail.command(worker, command)
 
     def reference(self, key: str) -> Any:
         return self._calls.reference(key)
@@ -161,20 +138,22 @@ class RayRoad:
         # Called by the garbage collector too, in whatever thread and holding whatever lock.
         self._work.put(lambda: self._calls.release(key))
 
+    def collect(self) -> None:
+        if self._gone is None:
+            self._mail.take_left()
+
     def leave(self) -> None:
         """Ends the calls that are left, and everything else of ours on the cluster. Blocks."""
-        self._is_leaving = True
         self._watch.stop()
-        for call in self._calls.outstanding():
-            # Its worker's process goes with it: it could not be interrupted (D20).
-            if self._gone is None:
-                ray.cancel(call.ending, force=True)
+        # Where Ray is gone, a question to it may have no end.
+        patience = LEAVE_SECONDS if self._gone is None else 0.5
         if self._gone is None:
-            ray.kill(self._mailbox)
+            for call in self._calls.outstanding():
+                # Its worker's process goes with it: it could not be interrupted (D20).
+                ray.cancel(call.ending, force=True)
+            self._mail.stop(patience)
         self._work.put(None)
-        for thread in self._threads:
-            # Where Ray is gone, a question to it may have no end.
-            thread.join(LEAVE_SECONDS if self._gone is None else 0.5)
+        self._thread.join(patience)
         self._calls.clear()
 
     # Calls ------------------------------------------------------------------------------------------------------------
@@ -208,8 +187,8 @@ class RayRoad:
         except Exception as error:
             call.look_at_errors()
             # What the worker sent before comes first.
-            self._marked[name] = self._meaning(error)
-            self._mark(name)
+            meaning = self._meaning(error)
+            self._mail.call_behind(name, lambda: self._end(name, meaning))
             return
         if report.worker:
             self._meet(report.worker, report.node)
@@ -218,58 +197,16 @@ class RayRoad:
             self._receive(message)
         call.done(report.messages[-1] if report.messages else None, None)
 
-    def _mark(self, name: str) -> None:
-        self._mailbox.mark.remote(name)
-        if not self._has_mailbox:
-            self._end_marked(name)
-
-    def _end_marked(self, name: str) -> None:
-        error = self._marked.pop(name, None)
-        if error is not None:
-            self._end(name, error)
-
     def _end(self, name: str, error: BaseException) -> None:
         call = self._calls.end(name)
         if call is not None:
             call.done(None, error)
 
-    # The mailbox ------------------------------------------------------------------------------------------------------
+    # Workers ----------------------------------------------------------------------------------------------------------
 
-    def _open_mailbox(self) -> None:
-        context = ray.get_runtime_context()
-        self._mailbox_address = (f"core-engine-mailbox-{uuid.uuid4().hex}", context.namespace)
-        place = NodeAffinitySchedulingStrategy(node_id=context.get_node_id(), soft=True)
-        named = remote_mailbox().options(name=self._mailbox_address[0], scheduling_strategy=place)
-        self._mailbox = named.remote()
-
-    def _take_messages(self) -> None:
-        while self._has_mailbox and not self._is_leaving and self._gone is None:
-            try:
-                taken = ray.get(self._mailbox.take.remote())
-            except exceptions.RayError as error:
-                self._replace_mailbox(error)
-                continue
-            for message in taken:
-                if len(message) == 1:
-                    self._end_marked(message[0])
-                else:
-                    worker, node, content = message
-                    self._meet(worker, node)
-                    self._receive(content)
-
-    def _replace_mailbox(self, error: Exception) -> None:
-        """What workers had sent by it goes back with their calls; calls that have ended wait for nothing more."""
-        if self._is_leaving or self._gone is not None:
-            return
-        self._replaced += 1
-        if self._replaced <= MOST_MAILBOXES:
-            self._logger.warning("The mailbox on Ray was lost, and is made anew: %s", error)
-            self._open_mailbox()
-        else:
-            self._logger.error("The mailbox on Ray was lost again: workers report at the end of calls only. %s", error)
-            self._has_mailbox = False
-        for name in list(self._marked):
-            self._end_marked(name)
+    def _take_message(self, worker: str, node: str, content: bytes) -> None:
+        self._meet(worker, node)
+        self._receive(content)
 
     def _meet(self, worker: str, node: str) -> None:
         if worker not in self._workers and self._session is not None:
@@ -284,6 +221,7 @@ class RayRoad:
 
     def _ray_is_gone(self, reason: str) -> None:
         self._gone = CoreEngineError(f"Ray is gone: {reason}")
+        self._mail.end()
         self._logger.error("Ray is gone: %s Task runs that it had are Crashed.", reason)
         for call in self._calls.outstanding():
             self._end(call.name, self._gone)

@@ -6,6 +6,7 @@ import os
 import pickle
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -13,12 +14,16 @@ import ray
 from ray.exceptions import RayError
 
 from core_engine.remote import Values, execute_block, execute_in_turns, is_stuck, receive_command
+from runners.ray.left_messages import leave_message
 
 LARGEST_MESSAGE = 64 * 1024
 # How long a process in which code goes on waits for its end, which the flow's process brings about.
 KILL_SECONDS = 10.0
 # So many messages that are not known to have arrived are looked through for those that are.
 MOST_SENT = 50
+
+# So many messages of a call that find no mailbox are left with Ray's head: soon there is one, or the flow run is over.
+MOST_LEFT = 100
 
 # Name and namespace of a mailbox.
 MailboxAddress = tuple[str, str]
@@ -114,7 +119,8 @@ def _laid_out(order: Order, inputs: Sequence[Any]) -> tuple[list[Any], Values]:
 class RayWorkerRoad:
     """The worker's end of the road, for one call.
 
-    Messages go through the mailbox; those that are not known to have arrived go back with the call once more. Values
+    Messages go through the mailbox. As long as there is none they are left with Ray's head, so that the flow's process
+    has them though this one dies. Those that are not known to have arrived go back with the call once more. Values
     belong to the flow's process from the moment that the call hands them over, so that they outlive this worker (D12);
     until then no message goes out, since it may speak of them.
 
@@ -136,6 +142,7 @@ class RayWorkerRoad:
         self._values: list[Any] = []
         self._held: list[bytes] = []
         self._sent: list[tuple[Any, bytes]] = []
+        self._left = 0
         self._is_listening = False
 
     @property
@@ -154,6 +161,11 @@ class RayWorkerRoad:
                 self._held.append(message)
             else:
                 self._push(message)
+
+    def send_again(self) -> None:
+        with self._lock:
+            if any(reference is None for reference, _ in self._sent):
+                self._sent = [(reference or self._pushed(message), message) for reference, message in self._sent]
 
     def keep(self, value: Any) -> str | None:
         with self._lock:
@@ -205,18 +217,30 @@ class RayWorkerRoad:
                 os._exit(1)
 
     def _push(self, message: bytes) -> None:
-        try:
-            mailbox = _mailboxes.get(self._mailbox)
-            reference = mailbox.push.remote(*_here(), message)
-        except (RayError, ValueError):  # the mailbox is gone: the message goes back with the call
-            self._sent.append((None, message))
-            return
+        reference = self._pushed(message)
         self._sent.append((reference, message))
+        if reference is None:
+            self._leave(message)
         if len(self._sent) > MOST_SENT:
             self._sent = [entry for entry in self._sent if not _has_arrived(entry[0])]
+
+    def _pushed(self, message: bytes) -> Any:
+        """Returns the reference to a message's arrival; None: there is no mailbox yet, or no more."""
+        try:
+            reference = _mailboxes.get(self._mailbox).push.remote(*_here(), message)
+        except (RayError, ValueError):
+            return None
         if not self._is_listening:
             self._is_listening = True
             _listeners.join(self._mailbox)
+        return reference
+
+    def _leave(self, message: bytes) -> None:
+        if self._left >= MOST_LEFT:
+            return
+        self._left += 1
+        with suppress(RayError):  # it goes back with the call in any case
+            leave_message(self._mailbox[0], self._call, self._left, (*_here(), message))
 
     def _unacknowledged(self) -> list[bytes]:
         return [message for reference, message in self._sent if not _has_arrived(reference)]
@@ -245,16 +269,27 @@ class _Mailboxes:
     def __init__(self, most: int = 16) -> None:
         self._lock = threading.Lock()
         self._most = most
-        self._known: dict[MailboxAddress, Any] = {}
+        # With the answer that tells that it is open, None once that has come.
+        self._known: dict[MailboxAddress, tuple[Any, Any]] = {}
 
     def get(self, address: MailboxAddress) -> Any:
-        """Returns a mailbox. Raises ValueError: it is gone."""
+        """Returns a mailbox. What is sent to one that is not open yet goes with this process if that dies.
+
+        Raises:
+            ValueError: It is not open yet, or it is gone.
+        """
         with self._lock:
-            mailbox = self._known.get(address)
-            if mailbox is None:
-                mailbox = self._known[address] = ray.get_actor(*address)
+            known = self._known.get(address)
+            if known is None:
+                actor = ray.get_actor(*address)
+                known = self._known[address] = (actor, actor.is_open.remote())
                 while len(self._known) > self._most:
                     self._known.pop(next(iter(self._known)))
+            mailbox, opening = known
+            if opening is not None:
+                if not _has_arrived(opening):
+                    raise ValueError(f"The mailbox {address[0]} is not open yet.")
+                self._known[address] = (mailbox, None)
             return mailbox
 
 

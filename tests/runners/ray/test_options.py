@@ -239,13 +239,13 @@ def test_a_task_that_no_node_suits_waits_and_that_is_said(ray_address: str, capl
 def test_an_error_at_the_start_is_logged_and_raised(
     ray_address: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runners.ray.road import RayRoad
+    from runners.ray.nodes import Nodes
 
-    def broken(road: RayRoad) -> None:
-        raise OSError("no mailbox today")
+    def broken(nodes: Nodes) -> bool:
+        raise OSError("no answer today")
 
-    monkeypatch.setattr(RayRoad, "wait_until_open", broken)
-    with pytest.raises(OSError, match="no mailbox today"):
+    monkeypatch.setattr(Nodes, "look", broken)
+    with pytest.raises(OSError, match="no answer today"):
         doubled(RayTaskRunner(address=ray_address))
     assert "could not be started or reached" in caplog.text
     assert doubled_after(monkeypatch, ray_address) == [2, 4, 6]

@@ -1,0 +1,174 @@
+"""What workers report while their calls run, and commands to them: the flow's end of the mailbox (D23).
+
+A mailbox is a process of its own, which takes half a second to start, and a flow of tiny tasks needs none. So workers
+leave their messages with Ray's head as long as there is none, and it is started when the first of these is found, or
+a command is to be sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from runners.ray.functions import remote_mailbox
+from runners.ray.left_messages import drop_messages, take_messages
+from runners.ray.worker import MailboxAddress
+
+# How often messages are looked for with the head, as long as there is no mailbox.
+LOOK_SECONDS = 0.1
+# A mailbox is made anew so many times.
+MOST_MAILBOXES = 10
+
+
+class Mail:
+    """The mail of one road. One thread takes messages, from the mailbox or the head.
+
+    ``_opening`` guards which mailbox there is. ``_taking`` is held from the moment that messages leave the head until
+    they are received, so that whoever gets it finds them received.
+
+    Parameters:
+        logger: The runner's.
+        receive: Takes a message, with the names of its worker and node; in any thread.
+
+    Attributes:
+        address: The mailbox's, whether or not it is there yet.
+    """
+
+    def __init__(self, logger: logging.Logger, receive: Callable[[str, str, bytes], None]) -> None:
+        self._logger = logger
+        self._receive = receive
+        self._has_begun = threading.Event()
+        self._is_over = threading.Event()
+        self._opening = threading.Lock()
+        self._mailbox: Any = None
+        self._made = 0
+        self._name = f"core-engine-mailbox-{uuid.uuid4().hex}"
+        self._namespace = ray.get_runtime_context().namespace
+        self.address: MailboxAddress = (f"{self._name}.1", self._namespace)
+        self._taking = threading.Lock()
+        self._behind: dict[str, Callable[[], None]] = {}
+        self._thread = threading.Thread(target=self._run, name="core-engine-ray-mail", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    # Any thread -------------------------------------------------------------------------------------------------------
+
+    def expect(self) -> None:
+        """A call is on its way, which may report."""
+        if not self._has_begun.is_set():
+            self._has_begun.set()
+
+    def command(self, worker: str, command: bytes) -> None:
+        """Sends a command to a worker, which gets it as soon as it listens."""
+        mailbox = self._opened()
+        if mailbox is not None:
+            mailbox.command.remote(worker, command)
+
+    def call_behind(self, name: str, then: Callable[[], None]) -> None:
+        """Has something called once, in whatever thread, when the messages are received that a call has sent.
+
+        Parameters:
+            name: The call's.
+            then: What is called.
+        """
+        self.take_left()
+        self._behind[name] = then
+        mailbox = self._mailbox
+        if mailbox is None:
+            self._reach(name)
+        else:
+            mailbox.mark.remote(name)
+
+    def take_left(self) -> bool:
+        """Receives what workers have left with the head; returns whether there was anything. Blocks."""
+        with self._taking:
+            if self._is_over.is_set() or not self._has_begun.is_set():
+                return False
+            try:
+                messages = take_messages(self._name)
+            except RayError as error:
+                self._logger.warning("Ray's head could not be asked for messages of workers: %s", error)
+                return False
+            for message in messages:
+                self._receive(*message)
+            return bool(messages)
+
+    def end(self) -> None:
+        """Has the thread end, when nothing more is to come."""
+        self._is_over.set()
+        self._has_begun.set()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Takes away the mailbox and what workers left. Ray must be there. Blocks, and waits for the thread so long."""
+        self.end()
+        with self._opening:
+            if self._mailbox is not None:
+                ray.kill(self._mailbox)
+        drop_messages(self._name)
+        self._thread.join(timeout_seconds)
+
+    def _opened(self) -> Any:
+        """Returns the mailbox, which is made if there is none yet; None if there will be none any more."""
+        with self._opening:
+            if not self._made and not self._is_over.is_set():
+                self._open()
+        return self._mailbox
+
+    def _open(self) -> None:
+        self._made += 1
+        self.address = (f"{self._name}.{self._made}", self._namespace)
+        place = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=True)
+        self._mailbox = remote_mailbox().options(name=self.address[0], scheduling_strategy=place).remote()
+
+    # The thread -------------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._has_begun.wait()
+        while not self._made and not self.take_left() and not self._is_over.wait(LOOK_SECONDS):
+            """Nobody reports, and nobody is sent a command."""
+        while (mailbox := self._opened()) is not None and not self._is_over.is_set():
+            try:
+                self._take_from(mailbox)
+            except RayError as error:
+                self._replace(error)
+
+    def _take_from(self, mailbox: Any) -> None:
+        opened = mailbox.is_open.remote()
+        while not ray.wait([opened], timeout=LOOK_SECONDS)[0]:
+            self.take_left()
+        self.take_left()
+        while not self._is_over.is_set():
+            for message in ray.get(mailbox.take.remote()):
+                if len(message) == 1:
+                    self._reach(message[0])
+                else:
+                    self._receive(*message)
+
+    def _reach(self, name: str) -> None:
+        then = self._behind.pop(name, None)
+        if then is not None:
+            then()
+
+    def _replace(self, error: Exception) -> None:
+        """What workers had sent by it goes back with their calls; whoever waits for messages waits no more."""
+        if self._is_over.is_set():
+            return
+        with self._opening:
+            if self._made < MOST_MAILBOXES:
+                self._logger.warning("The mailbox on Ray was lost, and is made anew: %s", error)
+                self._open()
+            else:
+                self._mailbox = None
+                self._logger.error(
+                    "The mailbox on Ray was lost again: workers report at the end of calls only. %s", error
+                )
+        for name in list(self._behind):
+            self._reach(name)

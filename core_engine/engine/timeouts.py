@@ -97,4 +97,4 @@ def call_in_time(call: TimedCall, timeout_seconds: float) -> Any:
 
 def is_code_left_behind() -> bool:
     """Returns whether a call of this process goes on whose time is over."""
-    return any(not call.outcome.is_set() for call in list(_abandoned))
+    return len(_abandoned) > 0 and any(not call.outcome.is_set() for call in list(_abandoned))

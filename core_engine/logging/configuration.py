@@ -42,8 +42,11 @@ class _Installation:
         self.attached: list[tuple[logging.Logger, logging.Handler]] = []
         self.levels: dict[str, int] = {}
         self.worker_handler: logging.Handler | None = None
+        # For which the loggers of a worker were set up last; None: they are to be set up again.
+        self.worker_settings: Settings | None = None
 
     def remove_handlers(self) -> None:
+        self.worker_settings = None
         for logger, handler in self.attached:
             logger.removeHandler(handler)
         for handler in self.handlers.values():
@@ -95,6 +98,9 @@ def setup_worker_logging() -> None:
     """
     from core_engine.logging.handlers import WorkerLogHandler
 
+    settings = get_current_settings()
+    if settings is _installation.worker_settings:
+        return
     with _lock:
         handler = _installation.worker_handler
         if handler is None:
@@ -104,13 +110,13 @@ def setup_worker_logging() -> None:
                 logger.setLevel(1)
                 logger.propagate = False
                 logger.addHandler(handler)
-        settings = get_current_settings()
         level = logging.getLevelNamesMapping()[settings.logging_level]
         for name in settings.logging_extra_loggers:
             logger = logging.getLogger(name)
             _attach(logger, handler)
             # Open for the flow that wants most; the handler holds back what others do not want.
             _set_level(logger, min(level, _installation.levels.get(name, level)))
+        _installation.worker_settings = settings
 
 
 def load_configuration(settings: Settings) -> Configuration:

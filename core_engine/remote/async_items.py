@@ -243,7 +243,8 @@ class _SharedLoop:
     def is_held(self) -> bool:
         """Returns whether a loop that was given up is still held."""
         with self._lock:
-            self._given_up = self._held()
+            if self._given_up:
+                self._given_up = self._held()
             return bool(self._given_up)
 
     def _held(self) -> list[_Loop]:

@@ -80,10 +80,18 @@ class Payload(NamedTuple):
     common_keys: Sequence[str | None]
 
 
-# Containers share names of hosts and numbers of processes.
-_MARK = uuid4().hex
-
-
 def this_process() -> str:
     """Returns a text that no other process has, anywhere; one that was forked off has the same mark."""
-    return f"{_MARK}:{os.getpid()}"
+    return _this_process
+
+
+def _name_process() -> None:
+    global _this_process
+    _this_process = f"{_MARK}:{os.getpid()}"
+
+
+# Containers share names of hosts and numbers of processes.
+_MARK = uuid4().hex
+_this_process = ""
+_name_process()
+os.register_at_fork(after_in_child=_name_process)

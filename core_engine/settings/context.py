@@ -60,7 +60,8 @@ class SettingsContext:
     def __enter__(self) -> Self:
         if self._token is not None:
             raise RuntimeError("This settings context was already entered; enter a copy() of it instead.")
-        _make_home(self.settings)
+        if self.settings is not _last_with_home:
+            _make_home(self.settings)
         object.__setattr__(self, "_token", _entered.set(self))
         if threading.current_thread() is threading.main_thread():
             _show_to_all_threads((*_entered_by_main_thread, self))
@@ -90,6 +91,8 @@ _of_process: SettingsContext | None = None
 _entered_by_main_thread: tuple[SettingsContext, ...] = ()
 _seen_by_all_threads: SettingsContext | None = None  # the last of the latter, else the former
 _is_loading = False
+# A worker enters the same settings for each block that it is sent.
+_last_with_home: Settings | None = None
 
 
 def get_current_settings() -> Settings:
@@ -210,8 +213,10 @@ def _show_to_all_threads(entered_by_main_thread: tuple[SettingsContext, ...]) ->
 
 
 def _make_home(settings: Settings) -> None:
+    global _last_with_home
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
+        _last_with_home = settings
     except OSError as error:
         warnings.warn(
             f"The home directory {settings.home} cannot be made ({error.strerror}); runs cannot be recorded there. "

@@ -1,8 +1,7 @@
 """What workers report while their calls run, and commands to them: the flow's end of the mailbox (D23).
 
-A mailbox is a process of its own, which takes half a second to start, and a flow of tiny tasks needs none. So workers
-leave their messages with Ray's head as long as there is none, and it is started when the first of these is found, or
-a command is to be sent.
+A mailbox is a process of its own, which takes half a second to start, and a flow of tiny tasks needs none. So it is
+started when a call that has reported goes on. Until then both ends leave what they have to say with Ray's head.
 """
 
 from __future__ import annotations
@@ -17,11 +16,12 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from runners.ray import head
+from runners.ray.calls import Calls
 from runners.ray.functions import remote_mailbox
-from runners.ray.left_messages import drop_messages, take_messages
 from runners.ray.worker import MailboxAddress
 
-# How often messages are looked for with the head, as long as there is no mailbox.
+# How often is looked with the head, as long as there is no mailbox.
 LOOK_SECONDS = 0.1
 # A mailbox is made anew so many times.
 MOST_MAILBOXES = 10
@@ -30,25 +30,30 @@ MOST_MAILBOXES = 10
 class Mail:
     """The mail of one road. One thread takes messages, from the mailbox or the head.
 
-    ``_opening`` guards which mailbox there is. ``_taking`` is held from the moment that messages leave the head until
-    they are received, so that whoever gets it finds them received.
+    ``_opening`` guards which mailbox there is, and the commands that it has not got since it was not open. ``_taking``
+    is held from the moment that messages leave the head until they are received, so that whoever gets it finds them
+    received.
 
     Parameters:
         logger: The runner's.
+        calls: The calls on their way.
         receive: Takes a message, with the names of its worker and node; in any thread.
 
     Attributes:
         address: The mailbox's, whether or not it is there yet.
     """
 
-    def __init__(self, logger: logging.Logger, receive: Callable[[str, str, bytes], None]) -> None:
+    def __init__(self, logger: logging.Logger, calls: Calls, receive: Callable[[str, str, bytes], None]) -> None:
         self._logger = logger
+        self._calls = calls
         self._receive = receive
         self._has_begun = threading.Event()
         self._is_over = threading.Event()
         self._opening = threading.Lock()
         self._mailbox: Any = None
         self._made = 0
+        self._is_open = False
+        self._left_commands: list[tuple[str, bytes]] = []
         self._name = f"core-engine-mailbox-{uuid.uuid4().hex}"
         self._namespace = ray.get_runtime_context().namespace
         self.address: MailboxAddress = (f"{self._name}.1", self._namespace)
@@ -67,10 +72,19 @@ class Mail:
             self._has_begun.set()
 
     def command(self, worker: str, command: bytes) -> None:
-        """Sends a command to a worker, which gets it as soon as it listens."""
-        mailbox = self._opened()
-        if mailbox is not None:
-            mailbox.command.remote(worker, command)
+        """Sends a command to a worker, which gets it soon if it executes a call that has reported."""
+        with self._opening:
+            if self._made and self._mailbox is None:  # there will be none any more
+                return
+            if self._is_open:
+                self._mailbox.command.remote(worker, command)
+                return
+            self._left_commands.append((worker, command))
+            number = len(self._left_commands)
+        try:
+            head.leave(f"{head.down(self.address[0])}/{worker}", number, command)
+        except RayError as error:
+            self._logger.warning("A command to worker %s could not be left with Ray's head: %s", worker, error)
 
     def call_behind(self, name: str, then: Callable[[], None]) -> None:
         """Has something called once, in whatever thread, when the messages are received that a call has sent.
@@ -87,19 +101,19 @@ class Mail:
         else:
             mailbox.mark.remote(name)
 
-    def take_left(self) -> bool:
-        """Receives what workers have left with the head; returns whether there was anything. Blocks."""
+    def take_left(self) -> set[str]:
+        """Receives what workers have left with the head; returns the names of the calls it came from. Blocks."""
         with self._taking:
             if self._is_over.is_set() or not self._has_begun.is_set():
-                return False
+                return set()
             try:
-                messages = take_messages(self._name)
+                taken = head.take(head.up(self._name))
             except RayError as error:
                 self._logger.warning("Ray's head could not be asked for messages of workers: %s", error)
-                return False
-            for message in messages:
+                return set()
+            for _, *message in taken:
                 self._receive(*message)
-            return bool(messages)
+            return {call for call, *_ in taken}
 
     def end(self) -> None:
         """Has the thread end, when nothing more is to come."""
@@ -112,15 +126,9 @@ class Mail:
         with self._opening:
             if self._mailbox is not None:
                 ray.kill(self._mailbox)
-        drop_messages(self._name)
+        head.drop(head.up(self._name))
+        head.drop(head.down(self._name))
         self._thread.join(timeout_seconds)
-
-    def _opened(self) -> Any:
-        """Returns the mailbox, which is made if there is none yet; None if there will be none any more."""
-        with self._opening:
-            if not self._made and not self._is_over.is_set():
-                self._open()
-        return self._mailbox
 
     def _open(self) -> None:
         self._made += 1
@@ -132,18 +140,38 @@ class Mail:
 
     def _run(self) -> None:
         self._has_begun.wait()
-        while not self._made and not self.take_left() and not self._is_over.wait(LOOK_SECONDS):
-            """Nobody reports, and nobody is sent a command."""
-        while (mailbox := self._opened()) is not None and not self._is_over.is_set():
+        self._wait_for_a_long_call()
+        with self._opening:
+            if not self._is_over.is_set():
+                self._open()
+        while self._mailbox is not None and not self._is_over.is_set():
             try:
-                self._take_from(mailbox)
+                self._take_from(self._mailbox)
             except RayError as error:
                 self._replace(error)
+
+    def _wait_for_a_long_call(self) -> None:
+        """Receives from the head, until a call goes on, or reports again, after its first report was found."""
+        latest: set[str] = set()
+        seen: set[str] = set()
+        while not self._is_over.wait(LOOK_SECONDS):
+            goes_on = any(self._calls.get(name) is not None for name in latest)
+            latest = self.take_left()
+            if goes_on or latest & seen:
+                return
+            seen |= latest
 
     def _take_from(self, mailbox: Any) -> None:
         opened = mailbox.is_open.remote()
         while not ray.wait([opened], timeout=LOOK_SECONDS)[0]:
             self.take_left()
+        ray.get(opened)
+        with self._opening:
+            self._is_open = True
+            # A worker that knew before does not look with the head any more. One that gets them twice takes no harm.
+            for worker, command in self._left_commands:
+                mailbox.command.remote(worker, command)
+            self._left_commands.clear()
         self.take_left()
         while not self._is_over.is_set():
             for message in ray.get(mailbox.take.remote()):
@@ -162,6 +190,7 @@ class Mail:
         if self._is_over.is_set():
             return
         with self._opening:
+            self._is_open = False
             if self._made < MOST_MAILBOXES:
                 self._logger.warning("The mailbox on Ray was lost, and is made anew: %s", error)
                 self._open()

@@ -69,7 +69,7 @@ class RayRoad:
         self._session: RemoteSession | None = None
         self._workers: set[str] = set()
         self._gone: CoreEngineError | None = None
-        self._mail = Mail(logger, self._take_message)
+        self._mail = Mail(logger, self._calls, self._take_message)
         self._watch = Watch(nodes, logger, address, self._slots_changed, self._ray_is_gone)
         self._thread = threading.Thread(target=self._do_work, name="core-engine-ray-calls", daemon=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
@@ -14,11 +15,12 @@ import ray
 from ray.exceptions import RayError
 
 from core_engine.remote import Values, execute_block, execute_in_turns, is_stuck, receive_command
-from runners.ray.left_messages import leave_message
+from runners.ray import head
 
 LARGEST_MESSAGE = 64 * 1024
 # How long a process in which code goes on waits for its end, which the flow's process brings about.
 KILL_SECONDS = 10.0
+SEND_AGAIN_SECONDS = 0.1
 # So many messages that are not known to have arrived are looked through for those that are.
 MOST_SENT = 50
 
@@ -164,8 +166,12 @@ class RayWorkerRoad:
 
     def send_again(self) -> None:
         with self._lock:
-            if any(reference is None for reference, _ in self._sent):
-                self._sent = [(reference or self._pushed(message), message) for reference, message in self._sent]
+            if all(reference is not None for reference, _ in self._sent):
+                return
+            self._sent = [(reference or self._pushed(message), message) for reference, message in self._sent]
+        # Looked for once more when the mailbox has opened: from then on they come by that.
+        for command in self._left_commands():
+            receive_command(command)
 
     def keep(self, value: Any) -> str | None:
         with self._lock:
@@ -199,8 +205,8 @@ class RayWorkerRoad:
         if content is not None and is_stuck():
             with self._lock:
                 self._push(content)
-            threading.Event().wait(KILL_SECONDS)
             content = None
+            self._wait_for_the_end()
             self._exit_unless_needed()
         with self._lock:
             messages = [*self._unacknowledged(), *self._held, *([] if content is None else [content])]
@@ -209,6 +215,12 @@ class RayWorkerRoad:
         if is_listening:
             _listeners.leave(self._mailbox)
         return Report(*_here(), self._count, messages).encode()
+
+    def _wait_for_the_end(self) -> None:
+        over = time.monotonic() + KILL_SECONDS
+        while time.monotonic() < over:
+            time.sleep(SEND_AGAIN_SECONDS)
+            self.send_again()
 
     def _exit_unless_needed(self) -> None:
         """Ends this process, unless it has something to say that only the call can take along."""
@@ -240,7 +252,13 @@ class RayWorkerRoad:
             return
         self._left += 1
         with suppress(RayError):  # it goes back with the call in any case
-            leave_message(self._mailbox[0], self._call, self._left, (*_here(), message))
+            head.leave(f"{head.up(self._mailbox[0])}/{self._call}", self._left, (self._call, *_here(), message))
+
+    def _left_commands(self) -> list[bytes]:
+        try:
+            return head.take(f"{head.down(self._mailbox[0])}/{_here()[0]}/")
+        except RayError:
+            return []
 
     def _unacknowledged(self) -> list[bytes]:
         return [message for reference, message in self._sent if not _has_arrived(reference)]

@@ -63,6 +63,8 @@ class EarlyEnds:
 
         def cancel() -> None:
             wait_for(begun.exists)
+            # Its worker has not told of it yet, maybe.
+            wait_for(lambda: only_task_run(ids[0]).state.is_running())
             asked.append(time.time())
             step(get_client().cancel_task_run(only_task_run(ids[0]).id))
 

@@ -28,11 +28,23 @@ def leftovers() -> dict[str, Any]:
     """Return what calls have left, or still use, of the Ray that this process is connected to."""
     import ray
 
+    from runners.ray import head
+
     there, free = ray.cluster_resources(), ray.available_resources()
     return {
         "actors": [actor for actor in ray._private.state.actors().values() if actor["State"] != "DEAD"],
+        "with the head": [key for place in (head.up(""), head.down("")) for key in keys_at(place)],
         "in use": {name: most - free.get(name, 0) for name, most in there.items() if free.get(name, 0) < most},
     }
+
+
+def keys_at(place: str) -> list[bytes]:
+    """Return what lies with Ray's head in places whose names begin so."""
+    from ray.experimental.internal_kv import _internal_kv_list
+
+    from runners.ray import head
+
+    return list(_internal_kv_list(place.encode(), namespace=head.NAMESPACE))
 
 
 def expect_clean() -> None:

@@ -101,6 +101,7 @@ def test_nothing_is_lost_with_the_mailbox(ray_address: str, tmp_path: Path) -> N
     def outer() -> Any:
         future = says.submit()
         wait_for(lambda: "line 49" in messages(future.task_run.flow_run_id))
+        wait_for(lambda: bool(ray.util.list_named_actors(all_namespaces=True)))
         (mailbox,) = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
         ray.kill(ray.get_actor(mailbox, "core-engine"))
         (tmp_path / "killed").touch()

@@ -149,6 +149,8 @@ def _chosen(address: str | None, init_kwargs: Mapping[str, Any], logger: logging
         logger.info("Connecting to an existing Ray at %s", wanted)
         _check_answers(wanted)
         return {**options, "address": wanted}
+    if init_kwargs.get("include_dashboard"):
+        _check_dashboard()
     logger.info("Starting a temporary Ray")
     return {
         "include_dashboard": False,
@@ -157,6 +159,17 @@ def _chosen(address: str | None, init_kwargs: Mapping[str, Any], logger: logging
         **options,
         "address": "local",
     }
+
+
+def _check_dashboard() -> None:
+    """Finds out that a dashboard cannot start before Ray does, which then says less."""
+    try:
+        import ray.dashboard.optional_deps  # noqa: F401
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            f'A Ray dashboard needs packages that are not installed ({error}): pip install "ray[default]"',
+            name=error.name,
+        ) from error
 
 
 def _store_bytes() -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+from collections.abc import Mapping
 
 
 class TcpProxy:
@@ -23,8 +24,9 @@ class TcpProxy:
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server((host, 0))
-        self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._start(self._accept)
+        self.place = ("127.0.0.1", self._listener.getsockname()[1])
+        self.address = f"tcp://127.0.0.1:{self.place[1]}"
+        self._accepting = self._start(self._accept)
 
     def stop_forwarding(self) -> None:
         """Hold back what is sent, in both directions, until ``go_on``; no connection notices."""
@@ -50,13 +52,16 @@ class TcpProxy:
         self._listener.close()
         self.go_on()
         self.break_off()
+        self._accepting.join()
+        self.break_off()  # what came meanwhile
         for thread in self._threads:
             thread.join()
 
-    def _start(self, target: object, *args: object) -> None:
+    def _start(self, target: object, *args: object) -> threading.Thread:
         thread = threading.Thread(target=target, args=args, name="tcp-proxy", daemon=True)  # type: ignore[arg-type]
         self._threads.append(thread)
         thread.start()
+        return thread
 
     def _accept(self) -> None:
         while True:
@@ -64,15 +69,20 @@ class TcpProxy:
                 here, _ = self._listener.accept()
             except OSError:
                 return  # closed
+            with self._lock:
+                self._sockets.append(here)
             try:
-                there = socket.create_connection(self._target)
+                there = self._connect(here)
             except OSError:
                 here.close()
                 continue
             with self._lock:
-                self._sockets += [here, there]
+                self._sockets.append(there)
             self._start(self._forward, here, there)
             self._start(self._forward, there, here)
+
+    def _connect(self, here: socket.socket) -> socket.socket:
+        return socket.create_connection(self._target)
 
     def _forward(self, source: socket.socket, sink: socket.socket) -> None:
         try:
@@ -84,3 +94,31 @@ class TcpProxy:
         for one in (source, sink):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+
+
+class HttpProxy(TcpProxy):
+    """Connects as its clients ask for by HTTP's CONNECT, which is what gRPC does where `grpc_proxy` names one.
+
+    Parameters:
+        ways: By port: through which proxies connections to it go. Others go straight there.
+    """
+
+    def __init__(self, ways: Mapping[int, TcpProxy]) -> None:
+        self._ways = ways
+        super().__init__(("", 0))
+
+    @property
+    def url(self) -> str:
+        return self.address.replace("tcp://", "http://")
+
+    def _connect(self, here: socket.socket) -> socket.socket:
+        request = b""
+        while not request.endswith(b"\r\n\r\n"):
+            content = here.recv(1)
+            if not content:
+                raise ConnectionError("no request")
+            request += content
+        host, _, port = request.split()[1].decode().rpartition(":")
+        way = self._ways.get(int(port))
+        here.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        return socket.create_connection(way.place if way else (host, int(port)))

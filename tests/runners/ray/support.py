@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +72,23 @@ class RayProcesses:
         self.address = f"127.0.0.1:{free_port()}"
         self.client_address = f"ray://127.0.0.1:{free_port()}"
 
-    def start_head(self, num_cpus: int = 1, environment: Mapping[str, str] | None = None) -> None:
+    def start_head(
+        self, num_cpus: int = 1, environment: Mapping[str, str] | None = None, options: Sequence[str] = ()
+    ) -> None:
         port = self.address.rpartition(":")[2]
         client = f"--ray-client-server-port={self.client_address.rpartition(':')[2]}"
         place = ("--head", f"--port={port}", client, f"--temp-dir={self.folder}")
-        self._start(f"--num-cpus={num_cpus}", *place, environment=environment)
+        self._start(f"--num-cpus={num_cpus}", *place, *options, environment=environment)
         wait_for(lambda: can_connect(self.address), seconds=40)
 
     def start_worker(
-        self, environment: Mapping[str, str] | None = None, address: str | None = None
+        self,
+        environment: Mapping[str, str] | None = None,
+        address: str | None = None,
+        options: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
         """Start a node of one CPU; `address` is where it finds the head, None: at its own address."""
-        return self._start("--num-cpus=1", f"--address={address or self.address}", environment=environment)
+        return self._start("--num-cpus=1", f"--address={address or self.address}", *options, environment=environment)
 
     def _start(self, *options: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]

@@ -14,9 +14,9 @@ import pytest
 from core_engine import get_client
 from core_engine.concurrency.waiting import step
 from tests.faults.helpers import Script, script
-from tests.runners.ray.support import RayProcesses, can_connect, messages
+from tests.runners.ray.support import RayProcesses, can_connect, free_port, messages
 from tests.support.starts import lines, starts
-from tests.support.tcp_proxy import TcpProxy
+from tests.support.tcp_proxy import HttpProxy, TcpProxy
 from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
@@ -141,3 +141,137 @@ def test_a_flow_whose_connection_to_ray_is_interrupted_goes_on(
         with running_flow(tmp_path, proxy.address.replace("tcp://", scheme)) as running:
             disturb(proxy, running, tmp_path / "starts", how)
             expect_all_once(running, tmp_path / "starts")
+
+
+VALUES = """
+    import json, os
+    from pathlib import Path
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    from core_engine import flow, task
+    from core_engine.tasks import MapOptions
+    from runners.ray import RayTaskRunner, remote_options
+    from tests.support.starts import note
+    from tests.support.waiting import wait_for
+
+    folder = Path(os.environ["FOLDER"])
+
+    def here():
+        return ray.get_runtime_context().get_node_id()
+
+    @task
+    def make(name):
+        note(folder / "starts", f"make-{name}")
+        return here(), name.encode() * 2_000_000
+
+    @task
+    def measure(made, name):
+        note(folder / "starts", f"measure-{name}")
+        node, value = made
+        return [node != here(), value == name.encode() * 2_000_000]
+
+    @task
+    def small(x):
+        return x
+
+    def on(node):
+        return remote_options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+
+    @flow(task_runner=RayTaskRunner(address=os.environ["ADDRESS"]))
+    def outer():
+        wait_for(lambda: len(ray.nodes()) == 2, seconds=50)
+        first, second = ray.nodes()
+        with on(first):
+            made = [make.submit("a"), make.submit("b")]
+        with on(second):
+            made += [make.submit("c"), make.submit("d")]
+        for future in made:
+            future.wait()
+        (folder / "made").touch()
+        wait_for((folder / "cut").exists, seconds=50)
+        with on(second):
+            measured = [measure.submit(made[0], "a"), measure.submit(made[1], "b")]
+        with on(first):
+            measured += [measure.submit(made[2], "c"), measure.submit(made[3], "d")]
+        assert [future.result() for future in small.map(range(10))] == list(range(10))
+        (folder / "others").touch()
+        if os.environ["END"] == "cancel":
+            wait_for((folder / "cancel").exists, seconds=50)
+            for future in measured:
+                future.cancel()
+        return measured
+
+    states = outer(return_state=True).result(raise_on_failure=False)
+    print(json.dumps([state.result() if state.is_completed() else [state.name, state.message] for state in states]))
+    """
+
+
+@contextmanager
+def ways_of_values(nodes: RayProcesses) -> Iterator[list[TcpProxy]]:
+    """Start a head and a worker between which values go through these proxies; everything else goes straight."""
+    ports = [free_port(), free_port()]
+    ways = [TcpProxy(("127.0.0.1", port)) for port in ports]
+    proxy = HttpProxy(dict(zip(ports, ways, strict=True)))
+    environment = {"RAY_grpc_enable_http_proxy": "1", "grpc_proxy": proxy.url}
+    try:
+        nodes.start_head(environment=environment, options=[f"--object-manager-port={ports[0]}"])
+        nodes.start_worker(environment, options=[f"--object-manager-port={ports[1]}"])
+        yield ways
+    finally:
+        for one in [proxy, *ways]:
+            one.close()
+
+
+@contextmanager
+def flow_with_values_on_their_way(
+    folder: Path, nodes: RayProcesses, end: str = ""
+) -> Iterator[tuple[Script, list[TcpProxy]]]:
+    """Run the flow until values are to go from node to node, which stand still, and other task runs have gone on."""
+    with ways_of_values(nodes) as ways:
+        variables = {"ADDRESS": nodes.address, "FOLDER": str(folder), "END": end, "RAY_AUTH_MODE": "disabled"}
+        # At the end no value is fetched, which cannot come.
+        variables["CORE_ENGINE_RESULTS_FETCH_LIMIT_BYTES"] = "0"
+        with script(folder, textwrap.dedent(VALUES), **variables) as running:
+            wait_for_flow(running, (folder / "made").exists)
+            for way in ways:
+                way.stop_forwarding()
+            (folder / "cut").touch()
+            wait_for_flow(running, (folder / "others").exists)
+            yield running, ways
+
+
+def each(what: str) -> Counter[str]:
+    return Counter(f"{what}-{name}" for name in "abcd")
+
+
+@pytest.mark.behaviour("D12", "D22", "RAY-6")
+@pytest.mark.parametrize("how", ["stand still", "break"])
+def test_values_between_nodes_whose_connections_are_interrupted_arrive_later(
+    nodes: RayProcesses, tmp_path: Path, how: str
+) -> None:
+    with flow_with_values_on_their_way(tmp_path, nodes) as (running, ways):
+        threading.Event().wait(CUT_SECONDS)
+        assert starts(tmp_path / "starts") == each("make")
+        for way in ways:
+            if how == "break":
+                way.break_off()
+            way.go_on()
+        code, errors = running.end(RAY_SECONDS)
+
+    assert code == 0, errors
+    assert json.loads(running.lines[-1]) == [[True, True]] * 4, errors
+    assert lines() == starts(tmp_path / "starts") == each("make") + each("measure")
+
+
+@pytest.mark.behaviour("D12", "D20", "RAY-6")
+def test_task_runs_whose_values_never_arrive_can_be_cancelled(nodes: RayProcesses, tmp_path: Path) -> None:
+    # Ray tries for as long as both nodes answer its head.
+    with flow_with_values_on_their_way(tmp_path, nodes, end="cancel") as (running, ways):
+        for way in ways:
+            way.close()
+        (tmp_path / "cancel").touch()
+        code, errors = running.end(RAY_SECONDS)
+
+    assert code == 0, errors
+    assert [name for name, _ in json.loads(running.lines[-1])] == ["Cancelled"] * 4, errors
+    assert lines() == starts(tmp_path / "starts") == each("make")

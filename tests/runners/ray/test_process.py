@@ -157,6 +157,30 @@ def test_an_address_at_which_nothing_answers_is_named_within_seconds(tmp_path: P
     assert "No Ray answers at 127.0.0.1:9" in running.lines[0]
 
 
+@pytest.mark.behaviour("RAY-2", "RAY-8")
+def test_a_dashboard_whose_packages_are_missing_is_refused_with_what_to_install(tmp_path: Path) -> None:
+    with script(
+        tmp_path,
+        source("""
+        sys.modules["aiohttp"] = None  # wherever it is installed
+
+        @flow(task_runner=RayTaskRunner(init_kwargs={**SMALL, "include_dashboard": True}))
+        def never():
+            print("begun")
+
+        try:
+            never()
+        except ModuleNotFoundError as error:
+            print(error)
+        print([child.name() for child in psutil.Process().children(recursive=True)])
+        """),
+    ) as running:
+        running.end(RAY_SECONDS)
+
+    assert 'pip install "ray[default]"' in running.lines[0]
+    assert running.lines[1:] == ["[]"]
+
+
 WAITS = """
     @task
     def waits(folder):

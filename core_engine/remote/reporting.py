@@ -18,6 +18,8 @@ from core_engine.remote.roads import WorkerRoad
 # A block that is done sooner sends one message only.
 FIRST_MESSAGE_SECONDS = 0.005
 PULSE_SECONDS = 0.1
+# The thread ends when no block has come for so long.
+IDLE_SECONDS = 1.0
 # What a message takes beside its records.
 ENVELOPE_BYTES = 1_000
 
@@ -134,46 +136,45 @@ class Beating:
 class Pulse:
     """The thread that calls the blocks of this process at intervals.
 
-    ``_condition`` guards the set of blocks; it is notified when the first one comes.
+    While blocks come and go it looks by itself: to be woken by each would cost a short one a good part of its time.
+
+    ``_condition`` guards the sets of blocks and whether the thread sleeps; it is notified when one comes while it does.
     """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._blocks: set[Beating] = set()
-        self._fresh: set[Beating] = set()
+        # Those that came since the thread looked, gone ones among them.
+        self._young: set[Beating] = set()
+        self._is_asleep = False
         self._thread: threading.Thread | None = None
 
     def add(self, block: Beating) -> None:
         with self._condition:
             self._blocks.add(block)
-            self._fresh.add(block)
+            self._young.add(block)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="core-engine-idle-pulse", daemon=True)
                 self._thread.start()
-            self._condition.notify()
+            elif self._is_asleep:
+                self._is_asleep = False
+                self._condition.notify()
 
     def remove(self, block: Beating) -> None:
         with self._condition:
             self._blocks.discard(block)
-            self._fresh.discard(block)
 
     def _run(self) -> None:
         due = 0.0
-        while True:
-            with self._condition:
-                if not self._blocks and not self._condition.wait_for(lambda: bool(self._blocks), timeout=1.0):
-                    self._thread = None
-                    return
-                if not self._fresh:
-                    self._condition.wait_for(lambda: bool(self._fresh), timeout=max(0.0, due - time.monotonic()))
-                fresh = set(self._fresh)
-            if fresh:
+        fresh: set[Beating] = set()
+        while fresh or self._await_blocks(due):
+            if fresh or self._young:
                 time.sleep(FIRST_MESSAGE_SECONDS)
             now = time.monotonic()
             with self._condition:
                 # A block that has just come is about to end more often than not, and then needs no message.
-                beaten = self._blocks - (self._fresh - fresh) if now >= due else fresh & self._blocks
-                self._fresh -= fresh
+                beaten = self._blocks - self._young if now >= due else fresh & self._blocks
+                fresh, self._young = self._young & self._blocks, set()
             if now >= due:
                 due = now + PULSE_SECONDS
             for block in beaten:
@@ -181,6 +182,20 @@ class Pulse:
                     block.beat(now)
                 except Exception:  # one block's trouble is not to stop the reports of the others
                     _logger.exception("Reports could not be sent; what is lost will be told of.")
+
+    def _await_blocks(self, due: float) -> bool:
+        """Sleeps until a block comes, or those that are there are due; False when none is there for a while."""
+        with self._condition:
+            if self._young:
+                return True
+            self._is_asleep = True
+            timeout = max(0.0, due - time.monotonic()) if self._blocks else IDLE_SECONDS
+            self._condition.wait_for(lambda: bool(self._young), timeout)
+            self._is_asleep = False
+            if not self._blocks and not self._young:
+                self._thread = None
+                return False
+            return True
 
 
 pulse = Pulse()

@@ -31,6 +31,8 @@ BLOCKS_PER_SLOT = 2
 # Blocks that are over sooner than this need more of themselves on the way, to keep workers busy.
 SHORT_BLOCK_SECONDS = 0.02
 SHORT_BLOCKS_PER_SLOT = 16
+# On few slots as many go out together as cost the flow's process least.
+LEAST_SHORT_BLOCKS = 256
 
 GROUP_FACTS = (
     *("prefix", "flow_run_id", "task_key", "task_name", "created", "first_index", "count", "is_map"),
@@ -94,7 +96,7 @@ class Sender:
         if self._sent(kind) > max(low_water, slots * BLOCKS_PER_SLOT - 1):
             return
         while True:
-            found = self._queues.next_calls(kind, slots) if self._sent(kind) < slots * SHORT_BLOCKS_PER_SLOT else None
+            found = self._queues.next_calls(kind, slots) if self._sent(kind) < _most_short(slots) else None
             if found is None:
                 return
             queue, calls = found
@@ -103,7 +105,7 @@ class Sender:
             except Exception as error:
                 _logger.exception("A block could not be sent.")
                 crash_all(queue.run_set, calls, error)
-            most = slots * _blocks_per_slot(queue)
+            most = _most_blocks(queue, slots)
             if self._sent(kind) >= most:
                 # Many short blocks go out together, which costs a cluster less than one by one.
                 self._low_water[kind] = most // 2
@@ -194,11 +196,16 @@ class Sender:
         return bool(queue.returns) and any(call.index in queue.returns for call in calls)
 
 
-def _blocks_per_slot(queue: RunSetQueue) -> int:
+def _most_blocks(queue: RunSetQueue, slots: int) -> int:
+    """Returns how many blocks may be on the way at once, those of a queue among them."""
     seconds = queue.sizer.seconds_each
     if seconds is None or seconds * queue.sizer.next_size(1_000_000, 1) > SHORT_BLOCK_SECONDS:
-        return BLOCKS_PER_SLOT
-    return SHORT_BLOCKS_PER_SLOT
+        return slots * BLOCKS_PER_SLOT
+    return _most_short(slots)
+
+
+def _most_short(slots: int) -> int:
+    return max(slots * SHORT_BLOCKS_PER_SLOT, LEAST_SHORT_BLOCKS)
 
 
 def _may_start(run_set: RunSet, call: TaskCall) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 import ray
@@ -31,17 +30,14 @@ class Call:
         self.released = 0
         self._result = result
 
-    # Whether the future of `ending` has all that the call returned, and nothing of the user's is unpickled to take it.
-    is_at_once = False
-
     @property
     def ending(self) -> Any:
         """The reference that is ready when the call is over."""
         return self._result
 
-    def outcome(self, future: Future[Any]) -> Report:
-        """Returns the report of an ended call, or raises what it ended with; `future` is that of ``ending``."""
-        return Report("", "", 0, [future.result()])
+    def outcome(self, fetch: Callable[[], Any]) -> Report:
+        """Returns the report of an ended call, or raises what it ended with; `fetch` returns what ``ending`` has."""
+        return Report("", "", 0, [fetch()])
 
     def value(self, number: int) -> Any:
         """Returns the reference to a value that the call leaves on the cluster.
@@ -58,14 +54,12 @@ class Call:
 class BlockAtOnce(Call):
     """A call of ``execute_at_once``: its value is there when the call is over."""
 
-    is_at_once = True
-
     @property
     def ending(self) -> Any:
         return self._result[0]
 
-    def outcome(self, future: Future[Any]) -> Report:
-        return Report.decode(future.result())
+    def outcome(self, fetch: Callable[[], Any]) -> Report:
+        return Report.decode(fetch())
 
     def value(self, number: int) -> Any:
         return self._result[1]
@@ -89,8 +83,8 @@ class BlockByAndBy(Call):
     def ending(self) -> Any:
         return self._result.completed()
 
-    def outcome(self, future: Future[Any]) -> Report:
-        future.result()
+    def outcome(self, fetch: Callable[[], Any]) -> Report:
+        fetch()
         with self._lock:
             self._given.extend(self._result)
             return Report.decode(ray.get(self._given.pop()))

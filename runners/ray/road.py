@@ -8,10 +8,7 @@ call hands them over, and other calls are given references to them (D12).
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -22,6 +19,7 @@ from core_engine.remote import Block, Pickled, WorkerLost, unpacked
 from runners.ray.calls import BlockAtOnce, BlockByAndBy, Call, Calls, Done
 from runners.ray.functions import functions, remote_call, task_name_of
 from runners.ray.mail import Mail
+from runners.ray.waiting import Waiter
 from runners.ray.watch import Watch
 from runners.ray.worker import Order
 
@@ -46,7 +44,7 @@ LOST = (
 class RayRoad:
     """The flow's end.
 
-    Two threads bring what happens: one takes messages (``Mail``), the other ended calls.
+    Two threads bring what happens: one takes messages (``Mail``), the other ended calls (``Waiter``).
 
     Parameters:
         nodes: The nodes of the Ray that this process is connected to.
@@ -63,15 +61,13 @@ class RayRoad:
         self._has_streams = has_streams
         self._logger = logger
         self._calls = Calls()
-        # What the thread of calls is to do.
-        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._waiter = Waiter(logger, self._take, waits_together=has_streams)
         self._receive: Callable[[bytes], None] = lambda message: None
         self._session: RemoteSession | None = None
         self._workers: set[str] = set()
         self._gone: CoreEngineError | None = None
         self._mail = Mail(logger, self._calls, self._take_message)
         self._watch = Watch(nodes, logger, address, self._slots_changed, self._ray_is_gone)
-        self._thread = threading.Thread(target=self._do_work, name="core-engine-ray-calls", daemon=True)
 
     # Any thread -------------------------------------------------------------------------------------------------------
 
@@ -85,7 +81,7 @@ class RayRoad:
 
     def listen(self, receive: Callable[[bytes], None]) -> None:
         self._receive = receive
-        self._thread.start()
+        self._waiter.start()
         self._mail.start()
         self._watch.start()
 
@@ -136,7 +132,7 @@ class RayRoad:
 
     def release(self, key: str) -> None:
         # Called by the garbage collector too, in whatever thread and holding whatever lock.
-        self._work.put(lambda: self._calls.release(key))
+        self._waiter.do(lambda: self._calls.release(key))
 
     def collect(self) -> None:
         if self._gone is None:
@@ -152,38 +148,23 @@ class RayRoad:
                 # Its worker's process goes with it: it could not be interrupted (D20).
                 ray.cancel(call.ending, force=True)
             self._mail.stop(patience)
-        self._work.put(None)
-        self._thread.join(patience)
+        self._waiter.stop(patience)
         self._calls.clear()
 
     # Calls ------------------------------------------------------------------------------------------------------------
 
     def _start(self, call: Call) -> None:
         self._calls.add(call)
-        call.ending.future().add_done_callback(lambda future: self._has_ended(call, future))
+        self._waiter.wait_for(call)
         if self._gone is not None:  # it went meanwhile
             self._end(call.name, self._gone)
 
-    def _has_ended(self, call: Call, future: Future[Any]) -> None:
-        """Called in a thread of Ray's, in which nothing may ask Ray for more."""
-        if call.is_at_once and future.exception() is None:
-            self._take(call, future)
-        else:
-            self._work.put(lambda: self._take(call, future))
-
-    def _do_work(self) -> None:
-        while (work := self._work.get()) is not None:
-            try:
-                work()
-            except Exception:
-                self._logger.exception("What a worker of Ray returned could not be handled.")
-
-    def _take(self, call: Call, future: Future[Any]) -> None:
+    def _take(self, call: Call, fetch: Callable[[], Any]) -> None:
         name = call.name
         if self._calls.get(name) is None:
             return
         try:
-            report = call.outcome(future)
+            report = call.outcome(fetch)
         except Exception as error:
             call.look_at_errors()
             # What the worker sent before comes first.

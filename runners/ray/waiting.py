@@ -1,0 +1,99 @@
+"""Waiting for calls to end: together in one thread, as long as they are short; by a callback of Ray's when they last.
+
+Ray calls back in the very thread that hands workers their next calls, so that what is done there keeps workers waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from queue import SimpleQueue
+from typing import Any
+
+import ray
+
+from runners.ray.calls import Call
+
+# Calls of which none has ended while they were waited for so long are left to callbacks.
+SHORT_SECONDS = 0.02
+# Calls end nearly in the order in which they were sent: it is enough to wait for the oldest.
+MOST_TOGETHER = 32
+# Where so many are on the way nobody waits for the next one: several are taken at once, which costs less.
+TAKEN_TOGETHER = 8
+
+# Takes an ended call, and what returns the value of its ``ending`` or raises what it ended with.
+Take = Callable[[Call, Callable[[], Any]], None]
+
+
+class Waiter:
+    """The thread that takes ended calls, and whatever else is not to be done where it comes up.
+
+    Parameters:
+        logger: The runner's.
+        take: Called in the thread, once for each call.
+        waits_together: Whether several calls can be waited for at no cost. With Ray Client that is a question to its
+            server.
+    """
+
+    def __init__(self, logger: logging.Logger, take: Take, waits_together: bool) -> None:
+        self._logger = logger
+        self._take = take
+        self._waits_together = waits_together
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        # Used in the thread only.
+        self._together: dict[Any, Call] = {}
+        self._thread = threading.Thread(target=self._run, name="core-engine-ray-calls", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        """Ends the thread, whatever calls are on their way. Blocks."""
+        self._work.put(None)
+        self._thread.join(timeout_seconds)
+
+    # Any thread -------------------------------------------------------------------------------------------------------
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Has something done in the thread. Called by the garbage collector too: takes no lock."""
+        self._work.put(work)
+
+    def wait_for(self, call: Call) -> None:
+        """Has a call taken when it has ended."""
+        if self._waits_together:
+            self._work.put(partial(self._together.__setitem__, call.ending, call))
+        else:
+            self._call_back(call)
+
+    def _call_back(self, call: Call) -> None:
+        def ended(future: Any) -> None:
+            self._work.put(lambda: self._take(call, future.result))
+
+        call.ending.future().add_done_callback(ended)
+
+    # The thread -------------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            try:
+                if self._together and self._work.empty():
+                    self._wait_together()
+                elif (work := self._work.get()) is None:
+                    return
+                else:
+                    work()
+            except Exception:
+                self._logger.exception("What a worker of Ray returned could not be handled.")
+
+    def _wait_together(self) -> None:
+        oldest = list(islice(self._together, MOST_TOGETHER))
+        enough = TAKEN_TOGETHER if len(oldest) == MOST_TOGETHER else 1
+        ended, going_on = ray.wait(oldest, num_returns=enough, timeout=SHORT_SECONDS, fetch_local=False)
+        for reference in ended:
+            self._take(self._together.pop(reference), partial(ray.get, reference))
+        if not ended:
+            for reference in going_on:
+                self._call_back(self._together.pop(reference))

@@ -61,6 +61,28 @@ class FlowsOnACluster:
 
         assert points() == (Point(1, 2), [Point(3, 4), Point(1, 2)], [Point(6, 5)])
 
+    @pytest.mark.behaviour("DASK-10")
+    @pytest.mark.parametrize("rows", [10, 100_000])
+    def test_dataframes_travel_by_value_future_and_map(self, task_runner: BaseTaskRunner, rows: int) -> None:
+        import pandas
+
+        @task
+        def double_x(frame: pandas.DataFrame) -> pandas.DataFrame:
+            return frame.assign(x=2 * frame["x"])
+
+        @flow(task_runner=task_runner)
+        def frames() -> Any:
+            frame = pandas.DataFrame({"x": range(rows), "name": [f"row {row}" for row in range(rows)]})
+            once = double_x.submit(frame)
+            twice, direct = [future.result() for future in double_x.map([once, frame])]
+            return frame, [once.result(), direct, twice]
+
+        frame, (once, direct, twice) = frames()
+
+        pandas.testing.assert_frame_equal(once, frame.assign(x=2 * frame["x"]))
+        pandas.testing.assert_frame_equal(direct, once)
+        pandas.testing.assert_frame_equal(twice, frame.assign(x=4 * frame["x"]))
+
     @pytest.mark.behaviour("DASK-8", "RAY-6", "D12", "I6")
     def test_large_values_pass_the_flows_process_only_when_asked_for(
         self, task_runner: BaseTaskRunner, bytes_received: Callable[[], int]

@@ -80,12 +80,19 @@ class BlockExecution(Beating):
         entered: Any = nullcontext()
         if definition.settings != get_current_settings():
             entered = SettingsContext(definition.profile, definition.settings)
-        with entered, nullcontext() if block.process == this_process() else self._runs.logging_here():
-            self._runs.load(definition, shared, rows, self._carries(definition))
-            if definition.task.isasync:
-                yield from run_side_by_side(self._runs, self.take, self._report)
-            else:
-                yield from self._run_in_order()
+        is_elsewhere = block.process != this_process()
+        with entered:
+            if is_elsewhere:
+                self._runs.log_here()
+            try:
+                self._runs.load(definition, shared, rows, self._carries(definition))
+                if definition.task.isasync:
+                    yield from run_side_by_side(self._runs, self.take, self._report)
+                else:
+                    yield from self._run_in_order()
+            finally:
+                if is_elsewhere:
+                    self._runs.log_no_more()
 
     def _ask(self, record: Record) -> Question:
         question = self._questions[record[0]] = Question(self._report, record)

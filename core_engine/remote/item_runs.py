@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core_engine import clock
 from core_engine.engine.active import ActiveTaskRun
 from core_engine.engine.held_loops import end_holder, lost_with
+from core_engine.logging import runs_here
+from core_engine.logging.configuration import setup_worker_logging
 from core_engine.remote.payloads import Definition, Item, Payload, Shared
 from core_engine.remote.permit import RemoteFlowRun, RemoteGroup, RemoteRunSet, WorkerClient
 from core_engine.remote.reports import CALL_ENDED, GIVEN_BACK, LOST, QUESTION
@@ -53,19 +54,13 @@ class ItemRuns:
         self._rows = rows
         self._factory = WorkerResultFactory.of(definition.result_factory, self._road, carries)
 
-    @contextmanager
-    def logging_here(self) -> Iterator[None]:
-        """While the block lasts, lines of this process are those of its flow run."""
-        from core_engine.logging import runs_here
-        from core_engine.logging.configuration import setup_worker_logging
-
+    def log_here(self) -> None:
+        """From now on lines of this process are those of the block's flow run; ``log_no_more`` must follow."""
         setup_worker_logging()
-        run = self._flow_run.record.id, self._client
-        runs_here.add_run(*run)
-        try:
-            yield
-        finally:
-            runs_here.remove_run(*run)
+        runs_here.add_run(self._flow_run.record.id, self._client)
+
+    def log_no_more(self) -> None:
+        runs_here.remove_run(self._flow_run.record.id, self._client)
 
     def begin(self, number: int) -> Coroutine[Any, Any, Any] | None:
         """Returns the coroutine that executes an item; None if it is not to be executed, which has been reported."""

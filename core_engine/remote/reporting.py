@@ -144,7 +144,8 @@ class Pulse:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._blocks: set[Beating] = set()
-        # Those that came since the thread looked, gone ones among them.
+        # Whether any came since the thread looked; and those of them that are still there.
+        self._has_come = False
         self._young: set[Beating] = set()
         self._is_asleep = False
         self._thread: threading.Thread | None = None
@@ -153,6 +154,7 @@ class Pulse:
         with self._condition:
             self._blocks.add(block)
             self._young.add(block)
+            self._has_come = True
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="core-engine-idle-pulse", daemon=True)
                 self._thread.start()
@@ -163,18 +165,20 @@ class Pulse:
     def remove(self, block: Beating) -> None:
         with self._condition:
             self._blocks.discard(block)
+            self._young.discard(block)
 
     def _run(self) -> None:
         due = 0.0
         fresh: set[Beating] = set()
         while fresh or self._await_blocks(due):
-            if fresh or self._young:
+            if fresh or self._has_come:
                 time.sleep(FIRST_MESSAGE_SECONDS)
             now = time.monotonic()
             with self._condition:
                 # A block that has just come is about to end more often than not, and then needs no message.
                 beaten = self._blocks - self._young if now >= due else fresh & self._blocks
-                fresh, self._young = self._young & self._blocks, set()
+                fresh, self._young = self._young, set()
+                self._has_come = False
             if now >= due:
                 due = now + PULSE_SECONDS
             for block in beaten:
@@ -186,13 +190,13 @@ class Pulse:
     def _await_blocks(self, due: float) -> bool:
         """Sleeps until a block comes, or those that are there are due; False when none is there for a while."""
         with self._condition:
-            if self._young:
+            if self._has_come:
                 return True
             self._is_asleep = True
             timeout = max(0.0, due - time.monotonic()) if self._blocks else IDLE_SECONDS
-            self._condition.wait_for(lambda: bool(self._young), timeout)
+            self._condition.wait_for(lambda: self._has_come, timeout)
             self._is_asleep = False
-            if not self._blocks and not self._young:
+            if not self._blocks and not self._has_come:
                 self._thread = None
                 return False
             return True

@@ -92,8 +92,20 @@ class Waiter:
         oldest = list(islice(self._together, MOST_TOGETHER))
         enough = TAKEN_TOGETHER if len(oldest) == MOST_TOGETHER else 1
         ended, going_on = ray.wait(oldest, num_returns=enough, timeout=SHORT_SECONDS, fetch_local=False)
-        for reference in ended:
-            self._take(self._together.pop(reference), partial(ray.get, reference))
+        for reference, fetch in zip(ended, _fetched(ended), strict=True):
+            self._take(self._together.pop(reference), fetch)
         if not ended:
             for reference in going_on:
                 self._call_back(self._together.pop(reference))
+
+
+def _fetched(ended: list[Any]) -> list[Callable[[], Any]]:
+    """Returns what returns the value of each reference or raises its error, asking Ray once where none has one."""
+    try:
+        return [partial(_same, value) for value in ray.get(ended)]
+    except Exception:
+        return [partial(ray.get, reference) for reference in ended]
+
+
+def _same(value: Any) -> Any:
+    return value

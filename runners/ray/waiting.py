@@ -17,7 +17,7 @@ import ray
 
 from runners.ray.calls import Call
 
-# Calls of which none has ended while they were waited for so long are left to callbacks.
+# Calls that go on when they have been waited for so long, and not enough of them have ended, are left to callbacks.
 SHORT_SECONDS = 0.02
 # Calls end nearly in the order in which they were sent: it is enough to wait for the oldest.
 MOST_TOGETHER = 32
@@ -91,10 +91,13 @@ class Waiter:
     def _wait_together(self) -> None:
         oldest = list(islice(self._together, MOST_TOGETHER))
         enough = TAKEN_TOGETHER if len(oldest) == MOST_TOGETHER else 1
-        ended, going_on = ray.wait(oldest, num_returns=enough, timeout=SHORT_SECONDS, fetch_local=False)
+        try:
+            ended, going_on = ray.wait(oldest, num_returns=enough, timeout=SHORT_SECONDS, fetch_local=False)
+        except Exception:  # it says why when it is asked for each
+            ended, going_on = oldest, []
         for reference, fetch in zip(ended, _fetched(ended), strict=True):
             self._take(self._together.pop(reference), fetch)
-        if not ended:
+        if len(ended) < enough:
             for reference in going_on:
                 self._call_back(self._together.pop(reference))
 

@@ -21,8 +21,9 @@ from runners.ray.calls import Calls
 from runners.ray.functions import remote_mailbox
 from runners.ray.worker import MailboxAddress
 
-# How often is looked with the head, as long as there is no mailbox.
+# How often is looked with the head, as long as there is no mailbox: while calls are on their way, and else.
 LOOK_SECONDS = 0.1
+IDLE_LOOK_SECONDS = 0.5
 # A mailbox is made anew so many times.
 MOST_MAILBOXES = 10
 
@@ -47,7 +48,8 @@ class Mail:
         self._logger = logger
         self._calls = calls
         self._receive = receive
-        self._has_begun = threading.Event()
+        self._has_sent = False
+        self._has_call = threading.Event()
         self._is_over = threading.Event()
         self._opening = threading.Lock()
         self._mailbox: Any = None
@@ -68,8 +70,9 @@ class Mail:
 
     def expect(self) -> None:
         """A call is on its way, which may report."""
-        if not self._has_begun.is_set():
-            self._has_begun.set()
+        self._has_sent = True
+        if not self._has_call.is_set():
+            self._has_call.set()
 
     def command(self, worker: str, command: bytes) -> None:
         """Sends a command to a worker, which gets it soon if it executes a call that has reported."""
@@ -104,7 +107,7 @@ class Mail:
     def take_left(self) -> set[str]:
         """Receives what workers have left with the head; returns the names of the calls it came from. Blocks."""
         with self._taking:
-            if self._is_over.is_set() or not self._has_begun.is_set():
+            if self._is_over.is_set() or not self._has_sent:
                 return set()
             try:
                 taken = head.take(head.up(self._name))
@@ -118,7 +121,7 @@ class Mail:
     def end(self) -> None:
         """Has the thread end, when nothing more is to come."""
         self._is_over.set()
-        self._has_begun.set()
+        self._has_call.set()
 
     def stop(self, timeout_seconds: float) -> None:
         """Takes away the mailbox and what workers left. Ray must be there. Blocks, and waits for the thread so long."""
@@ -139,7 +142,7 @@ class Mail:
     # The thread -------------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._has_begun.wait()
+        self._has_call.wait()
         self._wait_for_a_long_call()
         with self._opening:
             if not self._is_over.is_set():
@@ -154,12 +157,21 @@ class Mail:
         """Receives from the head, until a call goes on, or reports again, after its first report was found."""
         latest: set[str] = set()
         seen: set[str] = set()
-        while not self._is_over.wait(LOOK_SECONDS):
+        while self._waits():
             goes_on = any(self._calls.get(name) is not None for name in latest)
             latest = self.take_left()
             if goes_on or latest & seen:
                 return
             seen |= latest
+
+    def _waits(self) -> bool:
+        """Waits until it is time to look with the head; returns whether there is still a reason to."""
+        self._has_call.clear()
+        if self._calls.outstanding():
+            self._is_over.wait(LOOK_SECONDS)
+        elif not self._is_over.is_set():
+            self._has_call.wait(IDLE_LOOK_SECONDS)
+        return not self._is_over.is_set()
 
     def _take_from(self, mailbox: Any) -> None:
         opened = mailbox.is_open.remote()

@@ -109,9 +109,8 @@ class Commands:
         run_set = shipment.run_set
         if not _goes_on(shipment, position):
             return
-        if any(run_set.states[other] is None and other in run_set.executing for other in shipment.calls):
-            self.kill_soon(shipment, position)  # others beside it are to go on
-        else:
+        self.kill_soon(shipment, position)  # again, if it does not help, or others beside it are to go on
+        if not any(run_set.states[other] is None and other in run_set.executing for other in shipment.calls):
             self._road.kill(shipment.name)
 
     def _post_later(self, delay_seconds: float, call: Callable[[], None]) -> None:

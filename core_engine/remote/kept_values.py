@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import weakref
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ from core_engine.remote.values import ClusterResult
 
 if TYPE_CHECKING:
     from core_engine.remote.roads import Road
+
+# A cluster may try to bring a value for ever, where the way to it is closed: the end of a flow run waits no longer.
+FETCH_SECONDS = 120.0
 
 _logger = logging.getLogger("core_engine.remote")
 
@@ -53,6 +57,7 @@ class KeptValues:
     def fetch_all(self, limit_bytes: int) -> None:
         """Fetches what somebody may still ask for; what is too much is missing from now on, with one warning."""
         left, missing = limit_bytes, 0
+        deadline = time.monotonic() + FETCH_SECONDS
         for result in list(self._results.values()):
             if result.has_cached_object():
                 continue
@@ -61,7 +66,7 @@ class KeptValues:
                 result.leave()
                 continue
             try:
-                result.read()
+                result.fetch(max(0.0, deadline - time.monotonic()))
                 left -= result.size
             except CoreEngineError as error:
                 _logger.debug("A result was lost with the cluster: %s", error)

@@ -101,11 +101,15 @@ class Road(Protocol):
             LookupError: It is gone.
         """
 
-    def fetch(self, key: str) -> Any:
+    def fetch(self, key: str, timeout_seconds: float | None) -> Any:
         """Returns the value itself. Blocks. Any thread.
 
+        Parameters:
+            key: The value's.
+            timeout_seconds: How long it may take; None: any time.
+
         Raises:
-            Exception: It is gone, or cannot be brought here.
+            Exception: It is gone, or cannot be brought here, or not in time.
         """
 
     def release(self, key: str) -> None:

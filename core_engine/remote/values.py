@@ -113,12 +113,20 @@ class ClusterResult(BaseResult[R]):
         return self._road is road
 
     def read(self) -> R:
+        return self.fetch(None)
+
+    def fetch(self, timeout_seconds: float | None) -> R:
+        """Returns the value, brought here within some time; None: however long that takes.
+
+        Raises:
+            MissingResult: It is gone, or did not come in time.
+        """
         if self._has_value:
             return self._value  # type: ignore[no-any-return]
         if self._road is None:
             raise MissingResult(self._reason_missing or self._left())
         try:
-            value = self._road.fetch(self.key)
+            value = self._road.fetch(self.key, timeout_seconds)
         except Exception as error:
             raise MissingResult(
                 f"A result of type {self.value_type} ({self.size:,} bytes) could not be fetched from the cluster: "

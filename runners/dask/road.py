@@ -110,8 +110,8 @@ class DaskRoad:
     def reference(self, key: str) -> Any:
         return key
 
-    def fetch(self, key: str) -> Any:
-        return unpacked(self._loop.submit(self._fetch, key).wait_result())
+    def fetch(self, key: str, timeout_seconds: float | None) -> Any:
+        return unpacked(self._loop.submit(self._fetch, key, timeout_seconds).wait_result())
 
     def collect(self) -> None:
         """Messages come by themselves."""
@@ -340,7 +340,8 @@ class DaskRoad:
         finally:
             del self._commands[worker]
 
-    async def _fetch(self, key: str) -> Any:
+    async def _fetch(self, key: str, timeout_seconds: float | None) -> Any:
         if self._link.is_over:
             raise self._link.lost()
-        return await self._held(key)
+        async with asyncio.timeout(timeout_seconds):
+            return await self._held(key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -108,8 +107,20 @@ class BlockByAndBy(Call):
 
 def _look_at(references: list[Any]) -> None:
     for reference in references:
-        with contextlib.suppress(Exception):
+        try:
             ray.get(reference, timeout=0)
+        except Exception as error:
+            forget_frames(error)
+
+
+def forget_frames(error: BaseException) -> None:
+    """Lets go of what an error of Ray's has seen on its way.
+
+    Such an error is a variable of a function that it has come through. So the frames of all these, with the references
+    and handles in them, would wait for the garbage collector, and Ray ends a process in which one goes while Ray is
+    being left.
+    """
+    error.__traceback__ = None
 
 
 class Calls:

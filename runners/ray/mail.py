@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from runners.ray import head
-from runners.ray.calls import Calls
+from runners.ray.calls import Calls, forget_frames
 from runners.ray.functions import remote_mailbox
 from runners.ray.worker import MailboxAddress
 
@@ -132,6 +132,8 @@ class Mail:
         head.drop(head.up(self._name))
         head.drop(head.down(self._name))
         self._thread.join(timeout_seconds)
+        # Not to be let go while Ray is being left.
+        self._mailbox = None
 
     def _open(self) -> None:
         self._made += 1
@@ -152,6 +154,7 @@ class Mail:
                 self._take_from(self._mailbox)
             except RayError as error:
                 self._replace(error)
+                forget_frames(error)
 
     def _wait_for_a_long_call(self) -> None:
         """Receives from the head, until a call goes on, or reports again, after its first report was found."""

@@ -16,7 +16,7 @@ from ray import exceptions
 
 from core_engine.exceptions import CoreEngineError
 from core_engine.remote import Block, Pickled, WorkerLost, unpacked
-from runners.ray.calls import BlockAtOnce, BlockByAndBy, Call, Calls, Done
+from runners.ray.calls import BlockAtOnce, BlockByAndBy, Call, Calls, Done, forget_frames
 from runners.ray.functions import functions, remote_call, task_name_of
 from runners.ray.mail import Mail
 from runners.ray.waiting import Waiter
@@ -118,7 +118,10 @@ class RayRoad:
         call = self._calls.get(name)
         if call is not None and self._gone is None:
             self._logger.info("A worker process is replaced: code of a task run that has ended goes on in it.")
-            ray.cancel(call.ending, force=True)
+            try:
+                ray.cancel(call.ending, force=True)
+            except Exception as error:
+                self._logger.warning("The worker process could not be ended: %s", error)
 
     def command(self, worker: str, command: bytes) -> None:
         self._mail.command(worker, command)
@@ -126,9 +129,14 @@ class RayRoad:
     def reference(self, key: str) -> Any:
         return self._calls.reference(key)
 
-    def fetch(self, key: str) -> Any:
+    def fetch(self, key: str, timeout_seconds: float | None) -> Any:
         self._check_there()
-        return unpacked(ray.get(self._calls.reference(key)))
+        try:
+            value = ray.get(self._calls.reference(key), timeout=timeout_seconds)
+        except exceptions.RayError as error:
+            forget_frames(error)
+            raise
+        return unpacked(value)
 
     def release(self, key: str) -> None:
         # Called by the garbage collector too, in whatever thread and holding whatever lock.
@@ -166,6 +174,7 @@ class RayRoad:
         try:
             report = call.outcome(fetch)
         except Exception as error:
+            forget_frames(error)
             call.look_at_errors()
             # What the worker sent before comes first.
             meaning = self._meaning(error)

@@ -54,6 +54,7 @@ class Waiter:
         """Ends the thread, whatever calls are on their way. Blocks."""
         self._work.put(None)
         self._thread.join(timeout_seconds)
+        self._together.clear()
 
     # Any thread -------------------------------------------------------------------------------------------------------
 

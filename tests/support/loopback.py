@@ -186,7 +186,7 @@ class LoopbackCluster:
     def reference(self, key: str) -> Any:
         return self.kept[key]
 
-    def fetch(self, key: str) -> Any:
+    def fetch(self, key: str, timeout_seconds: float | None) -> Any:
         return unpacked(pickle.loads(self.kept[key]))
 
     def collect(self) -> None:

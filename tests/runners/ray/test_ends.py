@@ -10,6 +10,7 @@ import pytest
 
 from core_engine import flow, get_client, task
 from core_engine.concurrency.waiting import step
+from core_engine.exceptions import MissingResult
 from core_engine.task_runners import BaseTaskRunner
 from core_engine.tasks import MapOptions
 from tests.support.busy import SOON_SECONDS, WAYS, busy, cancelled_while_busy, small, times_of
@@ -105,6 +106,88 @@ def test_a_worker_whose_code_cannot_be_interrupted_is_replaced_while_the_flow_go
     name = "Cancelled" if limit is None else "TimedOut"
     assert [state.name for state in states] == [name, *["Completed"] * size]
     assert sorted(x for x, _ in starts()) == list(range(size))
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.faults
+@pytest.mark.behaviour("D20")
+def test_a_kill_that_did_not_help_is_asked_for_again(
+    task_runner: BaseTaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import ray
+
+    tried: list[Any] = []
+    cancel = ray.cancel
+
+    def cancel_at_second_try(reference: Any, **options: Any) -> None:
+        tried.append(reference)
+        if len(tried) == 1:
+            raise OSError("no answer")
+        cancel(reference, **options)
+
+    @task
+    def stuck() -> None:
+        (tmp_path / "begun").touch()
+        time.sleep(300)
+
+    @flow(task_runner=task_runner)
+    def outer() -> list[Any]:
+        future = stuck.submit()
+        wait_for((tmp_path / "begun").exists)
+        wait_for(lambda: future.get_state().is_running())
+        monkeypatch.setattr(ray, "cancel", cancel_at_second_try)
+        future.cancel()
+        future.wait()
+        wait_for(lambda: len(tried) == 2)
+        return [future, small.submit()]
+
+    states = outer(return_state=True).result(raise_on_failure=False)
+
+    assert [state.name for state in states] == ["Cancelled", "Completed"]
+    assert "could not be ended: no answer" in caplog.text
+
+
+@pytest.mark.behaviour("D26")
+def test_the_end_of_a_flow_waits_no_longer_than_so_for_values_that_do_not_come(
+    task_runner: BaseTaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    from core_engine.remote import kept_values
+    from runners.ray.calls import Calls
+
+    @ray.remote(num_cpus=0)
+    class Never:
+        async def come(self) -> None:
+            import asyncio
+
+            await asyncio.Event().wait()
+
+    @task
+    def large(x: int) -> bytes:
+        return bytes([x]) * 1_000_000
+
+    never = Never.remote()
+    # Flows live until they are collected, and no reference is to go away while Ray is being left.
+    late = [never.come.remote()]
+
+    @flow(task_runner=task_runner)
+    def outer() -> list[Any]:
+        futures = large.map(range(3))
+        for future in futures:
+            future.wait()
+        monkeypatch.setattr(kept_values, "FETCH_SECONDS", 0.5)
+        monkeypatch.setattr(Calls, "reference", lambda calls, key: late[0])
+        return futures
+
+    states = outer(return_state=True).result(raise_on_failure=False)
+    ray.kill(never)
+    ray.wait(late, timeout=10)
+    late.clear()
+
+    assert [state.is_completed() for state in states] == [True] * 3
+    with pytest.raises(MissingResult, match="could not be fetched from the cluster"):
+        states[0].result()
 
 
 @pytest.mark.faults

@@ -24,8 +24,12 @@ def messages(flow_run_id: Any) -> list[str]:
     return [stored.entry.message for stored in step(get_client().read_logs(flow_run_id))]
 
 
-def leftovers() -> dict[str, Any]:
-    """Return what calls have left, or still use, of the Ray that this process is connected to."""
+def leftovers(killed: bool = False) -> dict[str, Any]:
+    """Return what calls have left, or still use, of the Ray that this process is connected to.
+
+    Parameters:
+        killed: Whether their flow's process was killed: then a last message of a worker may lie with the head.
+    """
     import ray
 
     from runners.ray import head
@@ -33,7 +37,7 @@ def leftovers() -> dict[str, Any]:
     there, free = ray.cluster_resources(), ray.available_resources()
     return {
         "actors": [actor for actor in ray._private.state.actors().values() if actor["State"] != "DEAD"],
-        "with the head": [key for place in (head.up(""), head.down("")) for key in keys_at(place)],
+        "with the head": [] if killed else [key for place in (head.up(""), head.down("")) for key in keys_at(place)],
         "in use": {name: most - free.get(name, 0) for name, most in there.items() if free.get(name, 0) < most},
     }
 
@@ -47,10 +51,10 @@ def keys_at(place: str) -> list[bytes]:
     return list(_internal_kv_list(place.encode(), namespace=head.NAMESPACE))
 
 
-def expect_clean() -> None:
-    """Wait until nothing of ours is on the Ray that this process is connected to."""
+def expect_clean(killed: bool = False) -> None:
+    """Wait until nothing of ours is on the Ray that this process is connected to; `killed` as in ``leftovers``."""
     deadline = time.monotonic() + PATIENCE
-    while any((left := leftovers()).values()):
+    while any((left := leftovers(killed)).values()):
         assert time.monotonic() < deadline, f"left on Ray: {left}"
         time.sleep(0.02)
 

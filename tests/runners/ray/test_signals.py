@@ -19,7 +19,7 @@ class OtherRay:
         self._folder = folder
 
     def expect_clean(self, killed: bool) -> None:
-        expect_clean()
+        expect_clean(killed)
 
     def expect_that_it_goes_on(self) -> None:
         import ray

@@ -55,7 +55,8 @@ class KeptValues:
                 result.leave()
 
     def fetch_all(self, limit_bytes: int) -> None:
-        """Fetches what somebody may still ask for; what is too much is missing from now on, with one warning."""
+        """Fetches what somebody may still ask for; what is too much, or does not come in time, is missing from
+        now on; the former with one warning."""
         left, missing = limit_bytes, 0
         deadline = time.monotonic() + FETCH_SECONDS
         for result in list(self._results.values()):

@@ -116,7 +116,7 @@ class Road(Protocol):
         """Lets a value go. Any thread."""
 
     def collect(self) -> None:
-        """Has everything received that workers have sent so far, as far as it is known where. Blocks. Any thread."""
+        """Has received what workers have sent so far and does not come by itself. Blocks. Any thread."""
 
 
 class WorkerRoad(Protocol):

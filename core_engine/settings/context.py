@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class SettingsContext:
     """Settings, and the profile they came from, that hold inside a ``with`` block. Immutable.
 
-    Entering makes the home directory if it is missing; logging is not configured anew.
+    Entering makes the home directory if it is missing, unless it was made for the same settings just before; logging is
+    not configured anew.
     """
 
     __slots__ = ("_token", "profile", "settings")

@@ -168,7 +168,12 @@ class RayWorkerRoad:
         with self._lock:
             if all(reference is not None for reference, _ in self._sent):
                 return
-            self._sent = [(reference or self._pushed(message), message) for reference, message in self._sent]
+            for number, (reference, message) in enumerate(self._sent):
+                if reference is None:
+                    reference = self._pushed(message)
+                    if reference is None:  # there is still no mailbox, and it is not asked for with each message
+                        break
+                    self._sent[number] = (reference, message)
         # Looked for once more when the mailbox has opened: from then on they come by that.
         for command in self._left_commands():
             receive_command(command)

@@ -104,6 +104,7 @@ class LoopbackProcess:
         self.process.start()
         theirs.close()
         self.lock = threading.Lock()
+        self.is_killed = False
         self.calls: dict[str, tuple[Any, Callable[..., None]]] = {}
         self.thread = threading.Thread(target=self.read, name="loopback", daemon=True)
         self.thread.start()
@@ -138,8 +139,12 @@ class LoopbackProcess:
         with self.lock:
             self.pipe.send(message)
 
-    def stop(self) -> None:
+    def kill(self) -> None:
+        self.is_killed = True
         self.process.kill()
+
+    def stop(self) -> None:
+        self.kill()
         self.thread.join()
         self.pipe.close()
 
@@ -206,9 +211,10 @@ class LoopbackCluster:
             self.queue = [entry for entry in self.queue if entry[0][1] != name]
 
     def kill(self, name: str) -> None:
-        for process in self.workers:
-            if name in process.calls:
-                process.process.kill()
+        with self.lock:
+            for process in self.workers:
+                if name in process.calls:
+                    process.kill()
 
     def command(self, worker: str, command: bytes) -> None:
         if self.loses_commands:
@@ -228,7 +234,7 @@ class LoopbackCluster:
     def give(self) -> None:
         with self.lock:
             for process in self.workers:
-                if self.queue and not process.calls:
+                if self.queue and not process.calls and not process.is_killed:
                     message, done = self.queue.pop(0)
                     process.calls[message[1]] = (message, done)
                     process.send(message)

@@ -17,7 +17,7 @@ import ray
 
 from runners.ray.calls import Call
 
-# Calls that go on when they have been waited for so long, and not enough of them have ended, are left to callbacks.
+# When the oldest calls have been waited for so long, and not enough of them have ended, some are left to callbacks.
 SHORT_SECONDS = 0.02
 # Calls end nearly in the order in which they were sent: it is enough to wait for the oldest.
 MOST_TOGETHER = 32
@@ -36,12 +36,16 @@ class Waiter:
         take: Called in the thread, once for each call.
         waits_together: Whether several calls can be waited for at no cost. With Ray Client that is a question to its
             server.
+        slots: Returns how many calls can be executed at once.
     """
 
-    def __init__(self, logger: logging.Logger, take: Take, waits_together: bool) -> None:
+    def __init__(
+        self, logger: logging.Logger, take: Take, waits_together: bool, slots: Callable[[], int] = lambda: 1
+    ) -> None:
         self._logger = logger
         self._take = take
         self._waits_together = waits_together
+        self._slots = slots
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         # Used in the thread only.
         self._together: dict[Any, Call] = {}
@@ -92,15 +96,27 @@ class Waiter:
     def _wait_together(self) -> None:
         oldest = list(islice(self._together, MOST_TOGETHER))
         enough = TAKEN_TOGETHER if len(oldest) == MOST_TOGETHER else 1
-        try:
-            ended, going_on = ray.wait(oldest, num_returns=enough, timeout=SHORT_SECONDS, fetch_local=False)
-        except Exception:  # it says why when it is asked for each
-            ended, going_on = oldest, []
+        ended = _ended(oldest, enough, SHORT_SECONDS)
+        are_short = len(ended) >= enough
+        if not are_short:
+            # Others may have passed them, which want something else of a worker.
+            ended = _ended(list(self._together), len(self._together), 0)
         for reference, fetch in zip(ended, _fetched(ended), strict=True):
             self._take(self._together.pop(reference), fetch)
-        if len(ended) < enough:
-            for reference in going_on:
+        if not are_short:
+            # No more than may be executed by now: of those behind them nothing is known. Were they left to callbacks
+            # too, the next ones would have to wait for them, and be taken for long as well, and so on to the last.
+            for reference in list(islice(self._together, max(1, self._slots()))):
                 self._call_back(self._together.pop(reference))
+
+
+def _ended(references: list[Any], enough: int, timeout_seconds: float) -> list[Any]:
+    """Waits until so many have ended, or for so long; returns those that have."""
+    try:
+        ended, _ = ray.wait(references, num_returns=enough, timeout=timeout_seconds, fetch_local=False)
+    except Exception:  # it says why when it is asked for each
+        ended = references
+    return list(ended)
 
 
 def _fetched(ended: list[Any]) -> list[Callable[[], Any]]:

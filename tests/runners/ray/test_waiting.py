@@ -95,6 +95,29 @@ def test_long_calls_keep_no_short_ones_waiting(taken: Any) -> None:
     assert taken_seconds < 1
 
 
+def test_calls_behind_a_long_one_are_not_taken_for_long_themselves(taken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    waiter, found = taken
+    by_callback: list[Any] = []
+    call_back = waiter._call_back
+    monkeypatch.setattr(waiter, "_call_back", lambda call: (by_callback.append(call), call_back(call)))
+
+    @ray.remote(num_cpus=0)
+    class OneByOne:
+        def nap(self, seconds: float) -> None:
+            time.sleep(seconds)
+
+    worker = OneByOne.remote()
+    ray.get(worker.nap.remote(0))
+    for seconds in (0.2, *[0.002] * 200):
+        waiter.wait_for(Ending(worker.nap.remote(seconds)))
+    wait_for(lambda: len(found) == 201)
+
+    # One for each time that was waited in vain.
+    assert 0 < len(by_callback) < 100
+
+
 def test_results_of_short_tasks_come_while_long_ones_go_on(ray_address: str) -> None:
     @task(map_options=MapOptions(batch_size=1))
     def nap(seconds: float) -> float:

@@ -8,18 +8,21 @@ In the flow's process:
 ``signals``    what Ray changes of the process's signal handlers, put back
 ``nodes``      which nodes there are, and what is installed on them
 ``functions``  remote functions, one for each set of options
+``habits``     which tasks leave values on the cluster
 ``calls``      calls on their way, and the values that they leave on the cluster
 ``road``       how blocks, reports, commands and values travel
 
 ``mailbox``    the actor between the flow's process and its workers
 ``worker``     what Ray calls on a worker
 
-Ray itself is imported when a runner starts.
+Ray itself is imported when a runner starts. A worker imports ``worker`` only, and nothing of what the flow's process
+needs.
 """
 
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 if find_spec("ray") is None:
     raise ModuleNotFoundError(
@@ -27,7 +30,20 @@ if find_spec("ray") is None:
         name="ray",
     )
 
-from runners.ray.options import remote_options
-from runners.ray.runner import RayTaskRunner
+if TYPE_CHECKING:
+    from runners.ray.options import remote_options
+    from runners.ray.runner import RayTaskRunner
 
 __all__ = ["RayTaskRunner", "remote_options"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RayTaskRunner":
+        from runners.ray.runner import RayTaskRunner
+
+        return RayTaskRunner
+    if name == "remote_options":
+        from runners.ray.options import remote_options
+
+        return remote_options
+    raise AttributeError(f"module 'runners.ray' has no attribute {name!r}")

@@ -36,7 +36,7 @@ class Call:
 
     def outcome(self, fetch: Callable[[], Any]) -> Report:
         """Returns the report of an ended call, or raises what it ended with; `fetch` returns what ``ending`` has."""
-        return Report("", "", 0, [fetch()])
+        return Report("", "", 0, 0, [fetch()])
 
     def value(self, number: int) -> Any:
         """Returns the reference to a value that the call leaves on the cluster.
@@ -48,6 +48,13 @@ class Call:
 
     def look_at_errors(self) -> None:
         """Looks at what a failed call returned otherwise: Ray prints errors that nobody has looked at."""
+
+
+class ReportedBlock(Call):
+    """A call of ``execute``: there is nothing but its report."""
+
+    def outcome(self, fetch: Callable[[], Any]) -> Report:
+        return Report.decode(fetch())
 
 
 class BlockAtOnce(Call):

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from core_engine.remote import by_value, run_call
 from runners.ray.mailbox import MOST_WAITING, Mailbox
 from runners.ray.options import NONE
-from runners.ray.worker import execute_at_once, execute_by_and_by
+from runners.ray.worker import execute, execute_at_once, execute_by_and_by
 
 if TYPE_CHECKING:
     from core_engine.remote import Block
 
 
-def task_name_of(block: Block) -> str:
-    """Returns the name of the task whose runs a block has."""
-    return block.name.rpartition("-")[0]
+# How much each of the functions that execute a block returns, as Ray counts it.
+RETURNS: dict[Callable[..., Any], int | str] = {execute: 1, execute_at_once: 2, execute_by_and_by: "streaming"}
+
+
+def task_name_of(call: str) -> str:
+    """Returns the name of the task whose runs a block has, from the name of its call."""
+    return call.rpartition("-")[0]
 
 
 class RemoteFunctions:
@@ -26,38 +30,37 @@ class RemoteFunctions:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[tuple[bool, str], Any] = {}
-        self._named: dict[tuple[bool, str, str], Any] = {}
+        self._known: dict[tuple[Any, str], Any] = {}
+        self._named: dict[tuple[Any, str, str], Any] = {}
 
-    def of(self, block: Block, at_once: bool) -> Any:
+    def of(self, block: Block, function: Callable[..., Any]) -> Any:
         """Returns the remote function for a block, named after the block's task.
 
         Parameters:
             block: The block.
-            at_once: Whether what it returns comes at its end: ``execute_at_once``, else ``execute_by_and_by``.
+            function: One of ``RETURNS``.
 
         Raises:
             ValueError, TypeError: Ray refuses an option.
         """
         options = block.annotations or NONE
         chosen = repr(sorted(options.items()))
-        task_name = task_name_of(block)
+        task_name = task_name_of(block.name)
         with self._lock:
-            named = self._named.get((at_once, chosen, task_name))
+            named = self._named.get((function, chosen, task_name))
             if named is None:
-                function = self._known.get((at_once, chosen))
-                if function is None:
-                    function = self._known[at_once, chosen] = _remote(at_once, options)
-                named = self._named[at_once, chosen, task_name] = function.options(name=task_name)
+                known = self._known.get((function, chosen))
+                if known is None:
+                    known = self._known[function, chosen] = _remote(function, options)
+                named = self._named[function, chosen, task_name] = known.options(name=task_name)
             return named
 
 
-def _remote(at_once: bool, options: Mapping[str, Any]) -> Any:
+def _remote(function: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     import ray
 
     # Starts are counted by us, not by Ray (D22).
-    chosen = {**options, "max_retries": 0, "num_returns": 2 if at_once else "streaming"}
-    return ray.remote(**chosen)(execute_at_once if at_once else execute_by_and_by)
+    return ray.remote(**{**options, "max_retries": 0, "num_returns": RETURNS[function]})(function)
 
 
 @cache

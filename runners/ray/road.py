@@ -16,12 +16,13 @@ from ray import exceptions
 
 from core_engine.exceptions import CoreEngineError
 from core_engine.remote import Block, Pickled, WorkerLost, unpacked
-from runners.ray.calls import BlockAtOnce, BlockByAndBy, Call, Calls, Done, forget_frames
+from runners.ray.calls import BlockAtOnce, BlockByAndBy, Call, Calls, Done, ReportedBlock, forget_frames
 from runners.ray.functions import functions, remote_call, task_name_of
+from runners.ray.habits import Habits
 from runners.ray.mail import Mail
 from runners.ray.waiting import Waiter
 from runners.ray.watch import Watch
-from runners.ray.worker import Order
+from runners.ray.worker import Order, execute, execute_at_once, execute_by_and_by
 
 if TYPE_CHECKING:
     from core_engine.remote import RemoteSession
@@ -61,7 +62,8 @@ class RayRoad:
         self._has_streams = has_streams
         self._logger = logger
         self._calls = Calls()
-        self._waiter = Waiter(logger, self._take, waits_together=has_streams)
+        self._habits = Habits()
+        self._waiter = Waiter(logger, self._take, waits_together=has_streams, slots=lambda: nodes.slots)
         self._receive: Callable[[bytes], None] = lambda message: None
         self._session: RemoteSession | None = None
         self._workers: set[str] = set()
@@ -92,18 +94,24 @@ class RayRoad:
 
     def send(self, block: Block, done: Done) -> None:
         self._check_there()
-        is_one = block.size == 1
-        at_once = is_one or not self._has_streams
-        function = functions.of(block, at_once)
+        task_name = task_name_of(block.name)
+        execute_it, most_values, kind = self._way_of(task_name, block.size)
+        function = functions.of(block, execute_it)
         if block.annotations:
-            self._nodes.say_if_none_suits(task_name_of(block), block.annotations)
+            self._nodes.say_if_none_suits(task_name, block.annotations)
         shared = [one if isinstance(one, bytes) else None for one in block.common]
         lying = [one for one in block.common if not isinstance(one, bytes)]
-        most_values = 1 if is_one else 0 if at_once else None
         order = Order(self._mail.address, block.name, block.payload, shared, most_values)
-        result = function.remote(order.encode(), *lying, *block.values)
-        self._start((BlockAtOnce if at_once else BlockByAndBy)(block.name, done, result))
+        self._start(kind(block.name, done, function.remote(order.encode(), *lying, *block.values)))
         self._mail.expect()
+
+    def _way_of(self, task_name: str, size: int) -> tuple[Callable[..., Any], int | None, type[Call]]:
+        """Returns the function that executes a block, how many values that can leave, and what stands for the call."""
+        if size > 1 and self._has_streams:
+            return execute_by_and_by, None, BlockByAndBy
+        if size > 1 or not self._habits.leaves_values(task_name):
+            return execute, 0, ReportedBlock
+        return execute_at_once, 1, BlockAtOnce
 
     def call(self, name: str, content: bytes, done: Done) -> None:
         self._check_there()
@@ -182,6 +190,7 @@ class RayRoad:
             return
         if report.worker:
             self._meet(report.worker, report.node)
+        self._habits.take(task_name_of(name), report.values + report.refused)
         self._calls.end(name, report.values)
         for message in report.messages[:-1]:
             self._receive(message)

@@ -62,12 +62,14 @@ class Report(NamedTuple):
     Attributes:
         worker, node: Who executed it, and where.
         values: How many values it left on the cluster.
+        refused: How many more it would have left, if it could. They are in the messages.
         messages: Its last ones, in order.
     """
 
     worker: str
     node: str
     values: int
+    refused: int
     messages: Sequence[bytes]
 
     def encode(self) -> bytes:
@@ -78,12 +80,22 @@ class Report(NamedTuple):
         return cls(*pickle.loads(content))
 
 
-def execute_at_once(content: bytes, *inputs: Any) -> tuple[bytes, Any]:
-    """Executes a block: returns its report, and the value that stays on the cluster, if any. For a block of one run.
+def execute(content: bytes, *inputs: Any) -> bytes:
+    """Executes a block: returns its report. For one that is to leave no values on the cluster.
 
     Parameters:
         content: The order.
         inputs: What lies on the cluster: shared contents, then large values.
+    """
+    order = Order.decode(content)
+    road = RayWorkerRoad(order.mailbox, order.call, order.most_values)
+    return road.close(execute_block(order.payload, *_laid_out(order, inputs), road))
+
+
+def execute_at_once(content: bytes, *inputs: Any) -> tuple[bytes, Any]:
+    """Executes a block: returns its report, and the value that stays on the cluster, if any. For a block of one run.
+
+    Parameters as ``execute``.
     """
     order = Order.decode(content)
     road = RayWorkerRoad(order.mailbox, order.call, order.most_values)
@@ -95,7 +107,7 @@ def execute_at_once(content: bytes, *inputs: Any) -> tuple[bytes, Any]:
 def execute_by_and_by(content: bytes, *inputs: Any) -> Iterator[Any]:
     """Executes a block: gives values that stay on the cluster while it runs, at last its report. For several runs.
 
-    Parameters as ``execute_at_once``.
+    Parameters as ``execute``.
     """
     order = Order.decode(content)
     road = RayWorkerRoad(order.mailbox, order.call, order.most_values)
@@ -141,6 +153,7 @@ class RayWorkerRoad:
         self._most_values = most_values
         self._lock = threading.Lock()
         self._count = 0
+        self._refused = 0
         self._values: list[Any] = []
         self._held: list[bytes] = []
         self._sent: list[tuple[Any, bytes]] = []
@@ -181,6 +194,7 @@ class RayWorkerRoad:
     def keep(self, value: Any) -> str | None:
         with self._lock:
             if self._count == self._most_values:
+                self._refused += 1
                 return None
             key = f"{self._call}#{self._count}"
             self._count += 1
@@ -219,7 +233,7 @@ class RayWorkerRoad:
             is_listening, self._is_listening = self._is_listening, False
         if is_listening:
             _listeners.leave(self._mailbox)
-        return Report(*_here(), self._count, messages).encode()
+        return Report(*_here(), self._count, self._refused, messages).encode()
 
     def _wait_for_the_end(self) -> None:
         over = time.monotonic() + KILL_SECONDS

@@ -96,11 +96,11 @@ def setup_worker_logging() -> None:
     One worker serves runs with different settings, so the level is that of the settings in force where a line is
     logged. May be called for each task run.
     """
-    from core_engine.logging.handlers import WorkerLogHandler
-
     settings = get_current_settings()
     if settings is _installation.worker_settings:
         return
+    from core_engine.logging.handlers import WorkerLogHandler
+
     with _lock:
         handler = _installation.worker_handler
         if handler is None:

@@ -24,7 +24,7 @@ from core_engine.remote.shipment import UnseenValue
 from core_engine.remote.storage_sight import sees_storage
 from core_engine.remote.values import dumps
 from core_engine.results.portable import portable_exception
-from core_engine.settings import SettingsContext, get_current_settings
+from core_engine.settings import get_current_settings
 
 if TYPE_CHECKING:
     from core_engine.concurrency.interrupts import Interrupt
@@ -78,8 +78,8 @@ class BlockExecution(Beating):
         if claim is not None and not self._is_granted(claim):
             return
         entered: Any = nullcontext()
-        if definition.settings != get_current_settings():
-            entered = SettingsContext(definition.profile, definition.settings)
+        if definition.settings.settings != get_current_settings():
+            entered = definition.settings.copy()
         is_elsewhere = block.process != this_process()
         with entered:
             if is_elsewhere:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+import pickle
+from collections.abc import Coroutine, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from core_engine import clock
 from core_engine.engine.active import ActiveTaskRun
+from core_engine.engine.crashes import crash_task_run
 from core_engine.engine.held_loops import end_holder, lost_with
+from core_engine.engine.task_runs import begin_task_run
 from core_engine.logging import runs_here
 from core_engine.logging.configuration import setup_worker_logging
-from core_engine.remote.payloads import Definition, Item, Payload, Shared
+from core_engine.remote.loading import MOST_KEPT
+from core_engine.remote.payloads import Definition, Item, Origin, Payload, Shared
 from core_engine.remote.permit import RemoteFlowRun, RemoteGroup, RemoteRunSet, WorkerClient
 from core_engine.remote.reports import CALL_ENDED, GIVEN_BACK, LOST, QUESTION
 from core_engine.remote.worker_results import WorkerResultFactory
@@ -40,9 +45,9 @@ class ItemRuns:
         self._report = report
         self._road = road
         self._client = WorkerClient(report, {})
-        id, name, flow_name = block.flow_run
-        self._flow_run = RemoteFlowRun(FlowRun(id=id, name=name, flow_name=flow_name), block.attempt, self._client)
-        self._groups = [_group(facts) for facts in block.groups]
+        flow_run, groups = _origin(block.origin)
+        self._flow_run = RemoteFlowRun(flow_run, block.attempt, self._client)
+        self._groups = [_group(facts) for facts in groups]
         self.run_set = RemoteRunSet(block.needs_slots)
         self.active: dict[int, ActiveTaskRun] = {}
 
@@ -73,8 +78,6 @@ class ItemRuns:
         parameters = self._shared.parameters_of(self._rows[number], definition.task)
         if self._asks(run, item, parameters):
             return None
-        from core_engine.engine.task_runs import begin_task_run
-
         return begin_task_run(
             task=definition.task,
             task_run=run,
@@ -87,8 +90,6 @@ class ItemRuns:
 
     def crashed(self, number: int, error: BaseException) -> None:
         """Takes what the coroutine of an item raised."""
-        from core_engine.engine.crashes import crash_task_run
-
         run = self.active[self._items[number].position]
         if run.state._type not in FINAL_TYPES:
             crash_task_run(run, error)
@@ -160,7 +161,14 @@ class ItemRuns:
         return True
 
 
-def _group(facts: dict[str, Any]) -> RemoteGroup:
+@lru_cache(maxsize=MOST_KEPT)
+def _origin(content: bytes) -> tuple[FlowRun, Sequence[Mapping[str, Any]]]:
+    """Returns the flow run that a block belongs to, as far as logs need it, and the facts of its run groups."""
+    origin = Origin(*pickle.loads(content))
+    return FlowRun(id=origin.flow_run_id, name=origin.flow_run_name, flow_name=origin.flow_name), origin.groups
+
+
+def _group(facts: Mapping[str, Any]) -> RemoteGroup:
     group = RemoteGroup(**facts)
     group.positions = {}
     return group

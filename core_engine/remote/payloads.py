@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import pickle
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from core_engine.remote.flow_facts import FlowRunFacts
     from core_engine.remote.permit import ItemProgress
     from core_engine.schemas.states import State
+    from core_engine.settings import SettingsContext
     from core_engine.tasks import Task
 
 
@@ -22,8 +24,7 @@ class Definition(NamedTuple):
     """
 
     task: Task[..., Any]
-    profile: Any
-    settings: Any
+    settings: SettingsContext
     result_factory: Any
     log_prints: bool
     storage_token: str | None
@@ -57,10 +58,19 @@ class Item(NamedTuple):
     answer: tuple[str, State | None] | None
 
 
+class Origin(NamedTuple):
+    """What the runs of a block belong to: id and name of the flow run, name of its flow, and facts of run groups."""
+
+    flow_run_id: UUID
+    flow_run_name: str
+    flow_name: str
+    groups: Sequence[Mapping[str, Any]]
+
+
 class Payload(NamedTuple):
     """What a block is: plain values, and ``rows`` with the items' own parameters, pickled.
 
-    ``flow_run`` is the id and name of the flow run, and the name of its flow; ``attempt`` is the flow run's.
+    ``attempt`` is the flow run's. ``origin`` is a pickled ``Origin``, the same bytes for all blocks of a map.
     ``must_claim``: nothing of it is executed before the flow's process has said that this is its first start.
     ``value_keys`` are the keys of the large values that come with the block, in their order. ``common_keys`` are those
     of what comes beside it for many blocks; None: nothing else needs it.
@@ -69,15 +79,23 @@ class Payload(NamedTuple):
     session: str
     block: int
     process: str
-    flow_run: tuple[UUID, str, str]
     attempt: int
     needs_slots: bool
     must_claim: bool
-    groups: Sequence[dict[str, Any]]
-    items: Sequence[Item]
+    origin: bytes
     rows: bytes
     value_keys: Sequence[str]
     common_keys: Sequence[str | None]
+    items: Sequence[Item]
+
+    def encode(self) -> bytes:
+        # Plain tuples: a class of ours costs more on its way than all its values.
+        return pickle.dumps((*self[:-1], [tuple(item) for item in self.items]), protocol=5)
+
+    @classmethod
+    def decode(cls, content: bytes) -> Payload:
+        *others, items = pickle.loads(content)
+        return cls._make([*others, [Item(*item) for item in items]])
 
 
 def this_process() -> str:

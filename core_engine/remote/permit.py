@@ -95,6 +95,9 @@ class RemoteRunSet:
         self.gate = True if needs_slots else None
 
 
+_RUNNING = State(RUNNING)
+
+
 class RemoteFlowRun:
     """Stands for the flow run: the permit under which items of one block are decided here.
 
@@ -108,7 +111,7 @@ class RemoteFlowRun:
         self.record = record
         self.flow = None
         self.decisions = threading.RLock()
-        self.progress = FlowRunProgress(state=State(RUNNING), run_count=attempt)
+        self.progress = FlowRunProgress(state=_RUNNING, run_count=attempt)
         self.client = client
         self.woken = Latch()
         self.stopping: BaseException | None = None

@@ -33,6 +33,7 @@ class RunSetQueue:
         returns: How often a run came back that had not started, by position.
         context: In which its reports are handled.
         common: Definition and shared parameters, once they have been made.
+        origin: What the runs of the last block belong to: the ids of its groups, and the pickled ``Origin``.
         reads_stored: Whether stored values are read in the flow's process, since a worker does not see them.
     """
 
@@ -50,6 +51,7 @@ class RunSetQueue:
         self.returns: dict[int, int] = {}
         self.context = run_set.context.copy()
         self.common: Common | None = None
+        self.origin: tuple[list[int], bytes] = ([], b"")
         self.reads_stored = False
         self._blocks: deque[CallBlock] = deque()
         self._waiting = 0

@@ -16,7 +16,7 @@ from core_engine.remote.reports import BLOCK_STARTED, LINES, LOG, PIECE, Message
 from core_engine.remote.roads import WorkerRoad
 
 # A block that is done sooner sends one message only.
-FIRST_MESSAGE_SECONDS = 0.005
+FIRST_MESSAGE_SECONDS = 0.01
 PULSE_SECONDS = 0.1
 # The thread ends when no block has come for so long.
 IDLE_SECONDS = 1.0
@@ -170,15 +170,16 @@ class Pulse:
     def _run(self) -> None:
         due = 0.0
         fresh: set[Beating] = set()
-        while fresh or self._await_blocks(due):
-            if fresh or self._has_come:
+        had_come = False
+        while fresh or had_come or self._await_blocks(due):
+            if fresh or had_come or self._has_come:
                 time.sleep(FIRST_MESSAGE_SECONDS)
             now = time.monotonic()
             with self._condition:
                 # A block that has just come is about to end more often than not, and then needs no message.
                 beaten = self._blocks - self._young if now >= due else fresh & self._blocks
                 fresh, self._young = self._young, set()
-                self._has_come = False
+                had_come, self._has_come = self._has_come, False
             if now >= due:
                 due = now + PULSE_SECONDS
             for block in beaten:

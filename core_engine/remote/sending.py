@@ -13,7 +13,7 @@ from core_engine.engine.inputs import resolve_inputs
 from core_engine.engine.proposals import decide_task
 from core_engine.exceptions import UpstreamTaskError
 from core_engine.remote.endings import crash, crash_all, end_not_ready
-from core_engine.remote.payloads import Item, Payload, this_process
+from core_engine.remote.payloads import Item, Origin, Payload, this_process
 from core_engine.remote.permit import ItemProgress
 from core_engine.remote.roads import Block, Road
 from core_engine.remote.shipment import blame_row, row_of, rows_pickled
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from core_engine.remote.queues import Queues, RunSetQueue
     from core_engine.remote.sharing import Common, SharedContent
     from core_engine.remote.values import ClusterResult
+    from core_engine.schemas.records import TaskRunGroup
 
 BLOCKS_PER_SLOT = 2
 # Blocks that are over sooner than this need more of themselves on the way, to keep workers busy.
@@ -152,7 +153,7 @@ class Sender:
     ) -> None:
         number = next(self._numbers)
         keys = list(dict.fromkeys(value.key for value in (*common.values, *values)))
-        payload = pickle.dumps(tuple(self._payload(queue, calls, number, rows, keys, common.keys)), protocol=5)
+        payload = self._payload(queue, calls, number, rows, keys, common.keys).encode()
         name = f"{queue.run_set.task.name}-{self._session}{number:x}"
         shipment = self._on_the_way[number] = Shipment(number, name, queue, calls)
         references = [self._road.reference(key) for key in keys]
@@ -173,20 +174,18 @@ class Sender:
     ) -> Payload:
         run_set = queue.run_set
         groups, items = _items(queue, calls)
-        record = run_set.flow_run.record
         return Payload(
             self._session,
             number,
             self._process,
-            (record.id, record.name, record.flow_name),
             run_set.flow_run.attempt,
             run_set.gate is not None,
             self._must_claim(queue, calls),
-            groups,
-            items,
+            _origin(queue, groups),
             rows,
             value_keys,
             common_keys,
+            items,
         )
 
     def _must_claim(self, queue: RunSetQueue, calls: list[TaskCall]) -> bool:
@@ -240,22 +239,33 @@ def _rows(queue: RunSetQueue, calls: list[TaskCall], road: Road) -> tuple[Rows, 
     return rows, ready
 
 
-def _items(queue: RunSetQueue, calls: list[TaskCall]) -> tuple[list[dict[str, Any]], list[Item]]:
-    """Returns the facts of the groups that the runs are recorded under, and the runs."""
+def _items(queue: RunSetQueue, calls: list[TaskCall]) -> tuple[list[TaskRunGroup], list[Item]]:
+    """Returns the groups that the runs are recorded under, and the runs."""
     run_set = queue.run_set
-    groups: dict[int, int] = {}
-    facts: list[dict[str, Any]] = []
+    numbers: dict[int, int] = {}
+    groups: list[TaskRunGroup] = []
     items: list[Item] = []
     for call in calls:
         position = call.index
         group, index = run_set.summary.origin(position)
-        number = groups.get(id(group))
-        if number is None:
-            number = groups[id(group)] = len(facts)
-            facts.append({name: getattr(group, name) for name in GROUP_FACTS})
+        number = numbers.setdefault(id(group), len(groups))
+        if number == len(groups):
+            groups.append(group)
         active = run_set.active.get(position)
         if active is None and run_set.summary.origins is not None:
             active = run_set.activate(position)
         progress = None if active is None or active.state._ordinal == 1 else ItemProgress.of(active)
         items.append(Item(position, number, index, progress, queue.answers.pop(position, None)))
-    return facts, items
+    return groups, items
+
+
+def _origin(queue: RunSetQueue, groups: list[TaskRunGroup]) -> bytes:
+    """Returns what runs of these groups belong to, pickled; once for the blocks of a map, which have the same group."""
+    ids = [id(group) for group in groups]
+    known, content = queue.origin
+    if known != ids:
+        record = queue.run_set.flow_run.record
+        facts = [{name: getattr(group, name) for name in GROUP_FACTS} for group in groups]
+        content = pickle.dumps(tuple(Origin(record.id, record.name, record.flow_name, facts)), protocol=5)
+        queue.origin = ids, content
+    return content

@@ -193,11 +193,9 @@ def definition_of(run_set: RunSet, storage_token: str | None, facts: FlowRunFact
     Raises:
         SerializationError: The task cannot be sent; the message names the part that cannot.
     """
-    context = run_set.settings
     definition = Definition(
         run_set.task,
-        context.profile,
-        context.settings,
+        run_set.settings,
         run_set.result_factory,
         run_set.log_prints,
         storage_token,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextvars
 import itertools
-import pickle
 from collections import deque
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -61,7 +60,7 @@ def execute_in_turns(
     Returns:
         The last message if it is too large for the road, or the road wants it so; else None.
     """
-    block = Payload(*pickle.loads(payload))
+    block = Payload.decode(payload)
     if block.session in _ended_sessions:
         return None
     attempt = f"{this_process()}:{next(_attempts)}"

@@ -42,9 +42,7 @@ class SettingsContext:
         for value, expected in ((profile, Profile), (settings, Settings)):
             if not isinstance(value, expected):
                 raise SettingsError(f"A settings context takes a {expected.__name__} here, not {value!r}.")
-        object.__setattr__(self, "profile", profile)
-        object.__setattr__(self, "settings", settings)
-        object.__setattr__(self, "_token", None)
+        self._fill(profile, settings)
 
     @classmethod
     def get(cls) -> SettingsContext | None:
@@ -56,7 +54,14 @@ class SettingsContext:
 
     def copy(self) -> SettingsContext:
         """Return a context with the same content that has not been entered."""
-        return SettingsContext(self.profile, self.settings)
+        made = object.__new__(SettingsContext)
+        made._fill(self.profile, self.settings)
+        return made
+
+    def _fill(self, profile: Profile, settings: Settings) -> None:
+        object.__setattr__(self, "profile", profile)
+        object.__setattr__(self, "settings", settings)
+        object.__setattr__(self, "_token", None)
 
     def __enter__(self) -> Self:
         if self._token is not None:
@@ -79,6 +84,10 @@ class SettingsContext:
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"A settings context is immutable: {name} cannot be set. Make another one.")
+
+    def __reduce__(self) -> tuple[type[SettingsContext], tuple[Profile, Settings]]:
+        """Pickled, and copied, as one that has not been entered."""
+        return SettingsContext, (self.profile, self.settings)
 
     def __repr__(self) -> str:
         return f"SettingsContext(profile={self.profile.name!r}, settings={self.settings!r})"

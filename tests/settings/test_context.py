@@ -1,10 +1,13 @@
 """Which settings are in force: contexts, threads, temporary changes."""
 
 import asyncio
+import copy
 import os
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,8 +141,18 @@ def test_a_context_is_entered_once_and_left_once(home: Path) -> None:
         context.__enter__()
     with pytest.raises(RuntimeError, match="Asymmetric"):
         context.__exit__(None, None, None)
-    with context.copy() as copy:
-        assert copy.settings is context.settings
+    with context.copy() as other:
+        assert other.settings is context.settings
+
+
+@pytest.mark.parametrize("made", [lambda context: pickle.loads(pickle.dumps(context)), copy.copy, copy.deepcopy])
+def test_a_pickled_or_copied_context_is_one_that_was_not_entered(home: Path, made: Any) -> None:
+    with make_context(home=home) as context:
+        other = made(context)
+
+    assert (other.profile, other.settings) == (context.profile, context.settings)
+    with other:
+        assert get_current_settings() is other.settings
 
 
 @pytest.mark.behaviour("CTX-3")

@@ -12,7 +12,9 @@ from uuid import UUID
 
 from core_engine import ids
 from core_engine.concurrency.waiting import Latch, drives_loop, step
+from core_engine.lineage import link_handed_over
 from core_engine.schemas.states import State
+from core_engine.states import fetch_state_result, read_state_result
 
 if TYPE_CHECKING:
     from core_engine.engine.run_sets import RunSet
@@ -149,8 +151,6 @@ class TaskFuture(Generic[R_co]):
         return state
 
     async def _arrive_result(self, timeout: float | None, raise_on_failure: bool) -> Any:
-        from core_engine.states import fetch_state_result
-
         return await fetch_state_result(self._in_time(await self._arrive(timeout), timeout), raise_on_failure)
 
     def _in_time(self, state: State | None, timeout: float | None) -> State:
@@ -159,9 +159,6 @@ class TaskFuture(Generic[R_co]):
         return state
 
     def _value(self, state: State, raise_on_failure: bool) -> Any:
-        from core_engine.lineage import link_handed_over
-        from core_engine.states import read_state_result
-
         value = read_state_result(state, raise_on_failure)
         link_handed_over(state, value)
         return value

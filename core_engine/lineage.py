@@ -16,6 +16,7 @@ from itertools import islice
 from types import EllipsisType, NoneType, NotImplementedType
 from typing import TYPE_CHECKING, Any
 
+from core_engine.context import FlowRunContext, TaskRunContext
 from core_engine.schemas.states import State, make_state
 
 if TYPE_CHECKING:
@@ -151,8 +152,6 @@ def link_handed_over(state: State, value: Any) -> None:
     """Links a value that the current flow run's code is being given; does nothing elsewhere."""
     if state._group is None and (state._details is None or state._details.task_run_id is None):
         return
-    from core_engine.context import FlowRunContext, TaskRunContext
-
     context = FlowRunContext.get()
     if context is not None and context.run is not None and TaskRunContext.get() is None:
         lineage = context.run.lineage

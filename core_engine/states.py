@@ -22,6 +22,8 @@ from core_engine.exceptions import (
     UnfinishedRun,
     exception_text,
 )
+from core_engine.lineage import link_handed_over
+from core_engine.results.records import BaseResult
 from core_engine.schemas.states import (
     CANCELLED,
     COMPLETED,
@@ -63,7 +65,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from core_engine.results import BaseResult, ResultFactory
+    from core_engine.results import ResultFactory
 
 
 def Scheduled(scheduled_time: datetime | None = None, **fields: Any) -> State:
@@ -235,15 +237,9 @@ def stored_value(state: State) -> Any:
         MissingResult: The record's value was kept nowhere.
     """
     data = state._data
-    if _is_record(data):
+    if isinstance(data, BaseResult):
         return data.read()
     return data
-
-
-def _is_record(data: object) -> bool:
-    from core_engine.results.records import BaseResult
-
-    return isinstance(data, BaseResult)
 
 
 def _check_readable(state: State) -> None:
@@ -303,12 +299,10 @@ async def fetch_state_result(state: State, raise_on_failure: bool = True) -> Any
 def _is_at_hand(state: State) -> bool:
     """Returns whether the result of a completed run can be read without a storage."""
     data: Any = state._data
-    return state._type is COMPLETED and (not _is_record(data) or bool(data.has_cached_object()))
+    return state._type is COMPLETED and (not isinstance(data, BaseResult) or bool(data.has_cached_object()))
 
 
 def _hand_over(state: State, value: Any) -> Any:
-    from core_engine.lineage import link_handed_over
-
     link_handed_over(state, value)
     return value
 

@@ -40,6 +40,7 @@ from core_engine.engine.runners import RunnerSession
 from core_engine.engine.stored_parameters import stored_parameters
 from core_engine.engine.tracebacks import without_engine
 from core_engine.exceptions import Abort, Pause, PausedRun, UpstreamTaskError, exception_text
+from core_engine.lineage import link_handed_over
 from core_engine.schemas.records import FlowRun
 from core_engine.schemas.states import CANCELLING, FAILED, FINAL_TYPES, PAUSED, PENDING, RUNNING, State
 from core_engine.settings import get_current_settings
@@ -106,8 +107,6 @@ async def returned(state: State, return_type: str, flow: Flow[..., Any]) -> Any:
         return state
     if flow.isasync:
         return await fetch_state_result(state)
-    from core_engine.lineage import link_handed_over
-
     value = read_state_result(state)
     link_handed_over(state, value)
     return value

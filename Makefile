@@ -68,6 +68,7 @@ format: $(TEST) ## format the code and apply the linter's safe fixes
 	@$(BIN)/ruff format .
 
 bench: $(TEST) ## measure what a task run costs: half an hour, or some minutes with QUICK=1
+	@$(BIN)/python -m compileall -q core_engine runners benchmarks # as pip does for the engines beside it
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(BENCH_ARGS)
 
 bench-peers: $(TEST) ## measure other engines beside it, in virtual environments of their own

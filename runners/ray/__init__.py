@@ -9,6 +9,7 @@ In the flow's process:
 ``nodes``      which nodes there are, and what is installed on them
 ``functions``  remote functions, one for each set of options
 ``habits``     which tasks leave values on the cluster
+``pace``       how quickly calls end, since those that are ending must not be cancelled
 ``calls``      calls on their way, and the values that they leave on the cluster
 ``road``       how blocks, reports, commands and values travel
 

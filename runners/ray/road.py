@@ -8,6 +8,7 @@ call hands them over, and other calls are given references to them (D12).
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from runners.ray.calls import BlockAtOnce, BlockByAndBy, Call, Calls, Done, Repo
 from runners.ray.functions import functions, remote_call, task_name_of
 from runners.ray.habits import Habits
 from runners.ray.mail import Mail
+from runners.ray.pace import QUICK_SECONDS, Pace
 from runners.ray.waiting import Waiter
 from runners.ray.watch import Watch
 from runners.ray.worker import Order, execute, execute_at_once, execute_by_and_by
@@ -63,6 +65,7 @@ class RayRoad:
         self._logger = logger
         self._calls = Calls()
         self._habits = Habits()
+        self._pace = Pace()
         self._waiter = Waiter(logger, self._take, waits_together=has_streams, slots=lambda: nodes.slots)
         self._receive: Callable[[bytes], None] = lambda message: None
         self._session: RemoteSession | None = None
@@ -119,7 +122,7 @@ class RayRoad:
 
     def revoke(self, name: str) -> None:
         call = self._calls.get(name)
-        if call is not None and self._gone is None:
+        if call is not None and self._gone is None and not self._pace.is_quick(self.slots):
             ray.cancel(call.ending)
 
     def kill(self, name: str) -> None:
@@ -160,12 +163,17 @@ class RayRoad:
         # Where Ray is gone, a question to it may have no end.
         patience = LEAVE_SECONDS if self._gone is None else 0.5
         if self._gone is None:
+            self._let_quick_calls_end(time.monotonic() + patience)
             for call in self._calls.outstanding():
                 # Its worker's process goes with it: it could not be interrupted (D20).
                 ray.cancel(call.ending, force=True)
             self._mail.stop(patience)
         self._waiter.stop(patience)
         self._calls.clear()
+
+    def _let_quick_calls_end(self, latest: float) -> None:
+        while self._calls.outstanding() and self._pace.is_quick(self.slots) and time.monotonic() < latest:
+            time.sleep(QUICK_SECONDS / 10)
 
     # Calls ------------------------------------------------------------------------------------------------------------
 
@@ -177,6 +185,7 @@ class RayRoad:
 
     def _take(self, call: Call, fetch: Callable[[], Any]) -> None:
         name = call.name
+        self._pace.ended()
         if self._calls.get(name) is None:
             return
         try:

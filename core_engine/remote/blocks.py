@@ -25,6 +25,11 @@ class BlockSizer:
         self._seconds: float | None = None
 
     @property
+    def is_fixed(self) -> bool:
+        """Whether the user chose the size."""
+        return self._fixed is not None
+
+    @property
     def seconds_each(self) -> float | None:
         """What an item takes, as far as it is known; None before the first is measured."""
         return self._seconds

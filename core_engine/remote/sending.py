@@ -32,7 +32,7 @@ BLOCKS_PER_SLOT = 2
 # Blocks that are over sooner than this need more of themselves on the way, to keep workers busy.
 SHORT_BLOCK_SECONDS = 0.02
 SHORT_BLOCKS_PER_SLOT = 16
-# On few slots as many go out together as cost the flow's process least.
+# On few slots as many go out together as cost the flow's process least, unless they are to grow: then these are small.
 LEAST_SHORT_BLOCKS = 256
 
 GROUP_FACTS = (
@@ -197,10 +197,11 @@ class Sender:
 
 def _most_blocks(queue: RunSetQueue, slots: int) -> int:
     """Returns how many blocks may be on the way at once, those of a queue among them."""
-    seconds = queue.sizer.seconds_each
-    if seconds is None or seconds * queue.sizer.next_size(1_000_000, 1) > SHORT_BLOCK_SECONDS:
+    sizer = queue.sizer
+    seconds = sizer.seconds_each
+    if seconds is None or seconds * sizer.next_size(1_000_000, 1) > SHORT_BLOCK_SECONDS:
         return slots * BLOCKS_PER_SLOT
-    return _most_short(slots)
+    return _most_short(slots) if sizer.is_fixed else slots * SHORT_BLOCKS_PER_SLOT
 
 
 def _most_short(slots: int) -> int:

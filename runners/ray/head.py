@@ -6,6 +6,7 @@ That is slower than a mailbox, for both have to look, but there at once, and it 
 from __future__ import annotations
 
 import pickle
+import time
 from typing import Any
 
 from ray.experimental.internal_kv import (
@@ -16,6 +17,10 @@ from ray.experimental.internal_kv import (
 )
 
 NAMESPACE = b"core-engine"
+# What begins the name of every place.
+PLACES = "core-engine-"
+# What nobody has taken for so long was meant for a flow's process that was killed: others look every second.
+FORGOTTEN_SECONDS = 3600.0
 
 
 def leave(place: str, number: int, content: Any) -> None:
@@ -29,7 +34,9 @@ def leave(place: str, number: int, content: Any) -> None:
     Raises:
         RayError: The head does not answer.
     """
-    _internal_kv_put(f"{place}/{number}".encode(), pickle.dumps(content, protocol=5), namespace=NAMESPACE)
+    _internal_kv_put(
+        f"{place}/{number}/{int(time.time())}".encode(), pickle.dumps(content, protocol=5), namespace=NAMESPACE
+    )
 
 
 def take(place: str) -> list[Any]:
@@ -56,11 +63,23 @@ def drop(place: str) -> None:
     _internal_kv_del(place.encode(), del_by_prefix=True, namespace=NAMESPACE)
 
 
+def drop_forgotten() -> None:
+    """Takes away what flows that were killed have left behind. Blocks.
+
+    Raises:
+        RayError: The head does not answer.
+    """
+    latest = time.time() - FORGOTTEN_SECONDS
+    for key in _internal_kv_list(PLACES.encode(), namespace=NAMESPACE):
+        if int(key.rpartition(b"/")[2]) < latest:
+            _internal_kv_del(key, namespace=NAMESPACE)
+
+
 def up(mailbox: str) -> str:
     """Returns the place of messages to the flow's process that were for a mailbox."""
-    return f"core-engine-up/{mailbox}"
+    return f"{PLACES}up/{mailbox}"
 
 
 def down(mailbox: str) -> str:
     """Returns the place of commands that were for a mailbox; each worker has one of its own in it."""
-    return f"core-engine-down/{mailbox}"
+    return f"{PLACES}down/{mailbox}"

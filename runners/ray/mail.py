@@ -131,6 +131,7 @@ class Mail:
                 ray.kill(self._mailbox)
         head.drop(head.up(self._name))
         head.drop(head.down(self._name))
+        head.drop_forgotten()
         self._thread.join(timeout_seconds)
         # Not to be let go while Ray is being left.
         self._mailbox = None
@@ -146,9 +147,12 @@ class Mail:
     def _run(self) -> None:
         self._has_call.wait()
         self._wait_for_a_long_call()
-        with self._opening:
-            if not self._is_over.is_set():
-                self._open()
+        try:
+            with self._opening:
+                if not self._is_over.is_set():
+                    self._open()
+        except Exception as error:  # of Ray's, which may be about to end
+            self._logger.error("No mailbox could be started on Ray: workers report at the end of calls only. %s", error)
         while self._mailbox is not None and not self._is_over.is_set():
             try:
                 self._take_from(self._mailbox)

@@ -164,3 +164,52 @@ def test_a_thread_that_logs_when_its_task_is_over_is_heard(ray_address: str, tmp
         return messages(future.task_run.flow_run_id)
 
     assert outer().count("said late") == 1
+
+
+@pytest.mark.behaviour("D31")
+def test_a_flow_takes_away_what_one_that_was_killed_long_ago_left_with_the_head(
+    task_runner: RayTaskRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    @flow(task_runner=task_runner)
+    def outer() -> int:
+        return double.submit(1).result()
+
+    outer()
+    now = time.time()
+    for place, age in (
+        (head.up("killed long ago"), 4_000),
+        (head.down("killed long ago"), 4_000),
+        (head.up("runs"), 9),
+    ):
+        with monkeypatch.context() as changed:
+            changed.setattr(time, "time", lambda age=age: now - age)
+            head.leave(f"{place}/call", 1, "message")
+    outer()
+
+    assert ray.is_initialized()
+    assert keys_at(head.up("killed")) == keys_at(head.down("killed")) == []
+    assert len(keys_at(head.up("runs"))) == 1
+    assert head.take(head.up("runs")) == ["message"]
+
+
+def test_a_mailbox_that_cannot_be_started_is_told_of_and_reports_come_with_the_calls(
+    ray_address: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(mail: Mail) -> None:
+        raise ValueError("no room")
+
+    monkeypatch.setattr(Mail, "_open", fails)
+
+    @task
+    def takes_a_while() -> str:
+        time.sleep(1)
+        return "done"
+
+    @flow(task_runner=RayTaskRunner(address=ray_address))
+    def outer() -> str:
+        return takes_a_while.submit().result()
+
+    assert outer() == "done"
+    assert "No mailbox could be started on Ray" in caplog.text

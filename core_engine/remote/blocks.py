@@ -26,7 +26,7 @@ class BlockSizer:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the user chose the size."""
+        """Whether the size is given, and time changes nothing."""
         return self._fixed is not None
 
     @property

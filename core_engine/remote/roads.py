@@ -83,7 +83,7 @@ class Road(Protocol):
         """Has a session learn of workers and slots, also of those that come later; returns at once."""
 
     def revoke(self, name: str) -> None:
-        """Takes a block back that nobody needs any more, if it has not started."""
+        """Takes a block back that nobody needs any more, if it has not started. It may run where it is soon over."""
 
     def kill(self, name: str) -> None:
         """Ends a block whose code cannot be interrupted with its worker process, if that executes nothing else (D20).

@@ -32,7 +32,8 @@ BLOCKS_PER_SLOT = 2
 # Blocks that are over sooner than this need more of themselves on the way, to keep workers busy.
 SHORT_BLOCK_SECONDS = 0.02
 SHORT_BLOCKS_PER_SLOT = 16
-# On few slots as many go out together as cost the flow's process least, unless they are to grow: then these are small.
+# On few slots as many go out together as cost the flow's process least. Not while blocks are still to grow: then some
+# hundred small ones would go out in place of a few large ones.
 LEAST_SHORT_BLOCKS = 256
 
 GROUP_FACTS = (

@@ -11,17 +11,21 @@ In the flow's process:
 ``habits``     which tasks leave values on the cluster
 ``pace``       how quickly calls end, since those that are ending must not be cancelled
 ``calls``      calls on their way, and the values that they leave on the cluster
+``waiting``    waiting for calls to end
+``mail``       messages of workers and commands to them
+``watch``      what becomes of the nodes and of the head
 ``road``       how blocks, reports, commands and values travel
 
 ``mailbox``    the actor between the flow's process and its workers
+``head``       what both leave for each other with Ray's head, before there is a mailbox
 ``worker``     what Ray calls on a worker
 
-Ray itself is imported when a runner starts. A worker imports ``worker`` only, and nothing of what the flow's process
-needs.
+Ray itself is imported when a runner starts. Workers import none of what only the flow's process needs.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -37,14 +41,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RayTaskRunner", "remote_options"]
 
+_PLACES = {"RayTaskRunner": "runner", "remote_options": "options"}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "RayTaskRunner":
-        from runners.ray.runner import RayTaskRunner
-
-        return RayTaskRunner
-    if name == "remote_options":
-        from runners.ray.options import remote_options
-
-        return remote_options
-    raise AttributeError(f"module 'runners.ray' has no attribute {name!r}")
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'runners.ray' has no attribute {name!r}")
+    return getattr(import_module(f"runners.ray.{place}"), name)

@@ -122,6 +122,7 @@ class RayRoad:
 
     def revoke(self, name: str) -> None:
         call = self._calls.get(name)
+        # A quick one may end at this very moment, and is over soon in any case.
         if call is not None and self._gone is None and not self._pace.is_quick(self.slots):
             ray.cancel(call.ending)
 

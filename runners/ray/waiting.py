@@ -39,9 +39,7 @@ class Waiter:
         slots: Returns how many calls can be executed at once.
     """
 
-    def __init__(
-        self, logger: logging.Logger, take: Take, waits_together: bool, slots: Callable[[], int] = lambda: 1
-    ) -> None:
+    def __init__(self, logger: logging.Logger, take: Take, waits_together: bool, slots: Callable[[], int]) -> None:
         self._logger = logger
         self._take = take
         self._waits_together = waits_together

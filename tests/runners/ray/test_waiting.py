@@ -33,7 +33,7 @@ def taken(ray_address: str, request: pytest.FixtureRequest) -> Any:
         except Exception as error:
             found.append(error)
 
-    waiter = Waiter(logging.getLogger("tests"), take, waits_together=getattr(request, "param", True))
+    waiter = Waiter(logging.getLogger("tests"), take, waits_together=getattr(request, "param", True), slots=lambda: 1)
     waiter.start()
     yield waiter, found
     waiter.stop(10)

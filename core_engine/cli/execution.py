@@ -15,7 +15,7 @@ from uuid import UUID
 import typer
 
 from core_engine.cli.errors import ExitCode, exit_code_of
-from core_engine.cli.output import flow_run_json, print_json, short_id, took
+from core_engine.cli.output import command, flow_run_json, print_json, short_id, took
 from core_engine.exceptions import MissingFlowError, TerminationSignal
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _print_summary(outcome: Outcome) -> None:
     ended = f"{run.state.name} in {took(run)}" if run.start_time else run.state.name
     typer.echo(
         f"{run.flow_name} {run.name}: {ended}, {total:,} task run{'' if total == 1 else 's'}{told}. "
-        f"Look at it: core-engine show {short_id(run.id)}",
+        f"Look at it: {command()} show {short_id(run.id)}",
         err=True,
     )
     if outcome.code is not ExitCode.COMPLETED and run.state.message:

@@ -102,6 +102,23 @@ def took(run: FlowRun) -> str:
     return duration(((run.end_time or datetime.now(UTC)) - run.start_time).total_seconds())
 
 
+def command() -> str:
+    """Return `core-engine` as this shell finds it: by its name, or by its path where the name is not on the PATH.
+
+    A line that is printed for people to copy begins with it. `make` runs the command without activating its virtual
+    environment.
+    """
+    import shutil
+    import sys
+    from pathlib import Path
+
+    called = Path(sys.argv[0]) if sys.argv and sys.argv[0] else None
+    if called is None or called.name != "core-engine" or shutil.which("core-engine"):
+        return "core-engine"
+    here = Path.cwd()
+    return str(called.relative_to(here) if called.is_relative_to(here) else called)
+
+
 def short_id(id: UUID) -> str:
     """Returns the beginning of an id by which the commands find it."""
     return str(id)[:8]

@@ -18,8 +18,6 @@ from tests.support.waiting import wait_for
 
 WAYS = ("awaits", "sleeps", "computes", "blocks")
 LONG_SECONDS = 40.0
-# What is promised of a cancellation and of a time limit.
-SOON_SECONDS = 1.0
 
 
 @task

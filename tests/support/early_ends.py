@@ -17,7 +17,8 @@ from core_engine import MapOptions, State, flow, get_client, runtime, task
 from core_engine.concurrency.waiting import step
 from core_engine.schemas.records import TaskRun
 from core_engine.task_runners import BaseTaskRunner
-from tests.support.busy import SOON_SECONDS, WAYS, busy, keep_busy, times_of
+from tests.support.busy import WAYS, busy, keep_busy, times_of
+from tests.support.promptness import soon
 from tests.support.waiting import wait_for
 
 # How late a state may come after its deadline.
@@ -74,7 +75,7 @@ class EarlyEnds:
         assert state.is_cancelled()
         times = times_of(state.state_details.task_run_id)
         assert list(times) == ["Pending", "Running", "Cancelled"]
-        assert times["Cancelled"] - asked[0] < SOON_SECONDS
+        assert times["Cancelled"] - asked[0] < soon()
 
     @pytest.mark.behaviour("D20", "FLOW-HOOK-6", "FLOW-HOOK-9")
     @pytest.mark.parametrize("way", WAYS)
@@ -109,10 +110,10 @@ class EarlyEnds:
         assert state.is_cancelled()
         for id in ids:
             assert list(times_of(id)) == ["Pending", "Running", "Cancelling", "Cancelled"]
-            assert times_of(id)["Cancelled"] - asked[0] < SOON_SECONDS
+            assert times_of(id)["Cancelled"] - asked[0] < soon()
             run = only_task_run(id)
             assert run.state_name == "Cancelled"
-            assert times_of(run.id)["Cancelled"] - asked[0] < SOON_SECONDS
+            assert times_of(run.id)["Cancelled"] - asked[0] < soon()
         assert hooks == ["child Cancelling", "outer Cancelling"]
 
     @pytest.mark.behaviour("D20", "TASK-TIME-1", "TASK-TIME-4", "RUN-10")
@@ -136,7 +137,7 @@ class EarlyEnds:
             with pytest.raises(TimeoutError):
                 state.result()
         assert min(late) >= 0
-        assert min(late) < LATE_SECONDS
+        assert min(late) < soon(LATE_SECONDS)
 
     @pytest.mark.behaviour("FLOW-TIME-9", "FLOW-TIME-1")
     def test_a_subflow_that_waits_for_a_task_run_is_timed_out_at_its_parents_deadline(
@@ -160,7 +161,7 @@ class EarlyEnds:
         parent, below = (times_of(id) for id in ids)
         for times in (parent, below):
             assert list(times) == ["Pending", "Running", "TimedOut"]
-            assert 1 <= times["TimedOut"] - parent["Running"] < 1 + LATE_SECONDS
+            assert 1 <= times["TimedOut"] - parent["Running"] < 1 + soon(LATE_SECONDS)
 
     @pytest.mark.behaviour("D8")
     @pytest.mark.parametrize("policy", ["continue", "drain", "cancel"])
@@ -218,7 +219,7 @@ class EarlyEnds:
         assert states[0].is_cancelled()
         assert recorded(states) == [state.name for state in states]
         failed = max(times_of(state.state_details.task_run_id).get("Failed", 0) for state in states)
-        assert times_of(states[0].state_details.task_run_id)["Cancelled"] - failed < SOON_SECONDS
+        assert times_of(states[0].state_details.task_run_id)["Cancelled"] - failed < soon()
 
     @pytest.mark.behaviour("D8")
     @pytest.mark.parametrize("ordered", [True, False])
@@ -277,4 +278,4 @@ class EarlyEnds:
         assert [run.state_name for run in runs] == ["Completed"] + ["Cancelled"] * (len(runs) - 1)
         assert 2 <= len(runs) <= 7
         for run in runs[1:]:
-            assert times_of(run.id)["Cancelled"] - left < SOON_SECONDS
+            assert times_of(run.id)["Cancelled"] - left < soon()

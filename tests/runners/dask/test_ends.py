@@ -14,8 +14,9 @@ from core_engine.concurrency.waiting import step
 from core_engine.remote.reporting import pulse
 from runners.dask import DaskTaskRunner
 from tests.runners.dask.conftest import local_cluster
-from tests.support.busy import SOON_SECONDS, WAYS, busy, cancelled_while_busy, small, times_of
+from tests.support.busy import WAYS, busy, cancelled_while_busy, small, times_of
 from tests.support.dask_processes import PATIENCE, expect_clean, leftovers
+from tests.support.promptness import soon
 from tests.support.waiting import wait_for
 
 
@@ -49,7 +50,7 @@ def test_a_cancelled_task_run_is_cancelled_within_a_moment(
     asked, states = outer(return_state=True).result(raise_on_failure=False)
 
     assert [state.name for state in states] == ["Cancelled", "Completed"]
-    assert times_of(states[0].state_details.task_run_id)["Cancelled"] - asked < SOON_SECONDS
+    assert times_of(states[0].state_details.task_run_id)["Cancelled"] - asked < soon()
     expect_idle(single_worker)
 
 
@@ -71,9 +72,9 @@ def test_a_task_run_over_its_limit_is_timed_out_and_its_worker_serves_others(
 
     assert [state.name for state in states] == ["TimedOut", "Completed"]
     times = times_of(states[0].state_details.task_run_id)
-    assert 0.5 <= times["TimedOut"] - times["Running"] < 0.5 + SOON_SECONDS
+    assert 0.5 <= times["TimedOut"] - times["Running"] < 0.5 + soon()
     # The one thread of the worker was free at once.
-    assert seconds < 3
+    assert seconds < soon(3)
     expect_idle(single_worker)
 
 
@@ -87,8 +88,8 @@ def test_a_cancelled_flow_run_is_cancelled_with_its_task_runs(
     assert state.is_cancelled()
     assert [run.state_name for run in step(get_client().read_task_runs(id))] == ["Cancelled"] * 2
     for run in step(get_client().read_task_runs(id)):
-        assert times_of(run.id)["Cancelled"] - asked < SOON_SECONDS
-    assert times_of(id)["Cancelled"] - asked < SOON_SECONDS
+        assert times_of(run.id)["Cancelled"] - asked < soon()
+    assert times_of(id)["Cancelled"] - asked < soon()
     expect_idle(single_worker)
 
 

@@ -13,7 +13,8 @@ from core_engine.concurrency.waiting import step
 from core_engine.exceptions import MissingResult
 from core_engine.task_runners import BaseTaskRunner
 from core_engine.tasks import MapOptions
-from tests.support.busy import SOON_SECONDS, WAYS, busy, cancelled_while_busy, small, times_of
+from tests.support.busy import WAYS, busy, cancelled_while_busy, small, times_of
+from tests.support.promptness import soon
 from tests.support.waiting import wait_for
 
 
@@ -33,7 +34,7 @@ def test_a_cancelled_task_run_is_cancelled_within_a_second(
     asked, states = outer(return_state=True).result(raise_on_failure=False)
 
     assert [state.name for state in states] == ["Cancelled"] + ["Completed"] * 4
-    assert times_of(states[0].state_details.task_run_id)["Cancelled"] - asked < SOON_SECONDS
+    assert times_of(states[0].state_details.task_run_id)["Cancelled"] - asked < soon()
 
 
 @pytest.mark.behaviour("D20", "RUN-10", "TASK-TIME-1")
@@ -51,7 +52,7 @@ def test_a_task_run_over_its_limit_is_timed_out_within_a_second(
 
     assert [state.name for state in states] == ["TimedOut"] + ["Completed"] * 4
     times = times_of(states[0].state_details.task_run_id)
-    assert 0.5 <= times["TimedOut"] - times["Running"] < 0.5 + SOON_SECONDS
+    assert 0.5 <= times["TimedOut"] - times["Running"] < 0.5 + soon()
 
 
 @pytest.mark.behaviour("D20", "D25")
@@ -63,8 +64,8 @@ def test_a_cancelled_flow_run_is_cancelled_with_its_task_runs_within_a_second(
 
     assert state.is_cancelled()
     first = min(step(get_client().read_task_runs(id)), key=lambda run: run.created)
-    assert times_of(first.id)["Cancelled"] - asked < SOON_SECONDS
-    assert times_of(id)["Cancelled"] - asked < SOON_SECONDS
+    assert times_of(first.id)["Cancelled"] - asked < soon()
+    assert times_of(id)["Cancelled"] - asked < soon()
 
 
 def is_gone(pid: int) -> bool:

@@ -10,6 +10,7 @@ from core_engine import flow, task
 from core_engine.tasks import MapOptions
 from runners.ray import RayTaskRunner
 from runners.ray.waiting import MOST_TOGETHER, Waiter
+from tests.support.promptness import soon
 from tests.support.waiting import wait_for
 
 
@@ -92,7 +93,7 @@ def test_long_calls_keep_no_short_ones_waiting(taken: Any) -> None:
     wait_for(lambda: len(found) == 200 + MOST_TOGETHER - 1)
 
     assert sorted(found[:200]) == list(range(200))
-    assert taken_seconds < 1
+    assert taken_seconds < soon()
 
 
 def test_calls_behind_a_long_one_are_not_taken_for_long_themselves(taken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,8 +136,9 @@ def test_results_of_short_tasks_come_while_long_ones_go_on(ray_address: str) -> 
 
     seconds, is_over = outer()
 
-    assert seconds < 2
-    assert not is_over
+    # Three seconds are what the long one takes; on a busy machine it may be over by then all the same.
+    assert seconds < soon(2)
+    assert not is_over or seconds > 3
 
 
 def test_calls_are_taken_with_the_error_when_ray_cannot_be_asked(taken: Any, monkeypatch: pytest.MonkeyPatch) -> None:
